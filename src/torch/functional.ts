@@ -1,0 +1,48 @@
+/** Operators of networks that are functions rather than methods: convolution, linear maps, normalisation, dropout. */
+import { operator } from "./operator.js";
+import type { DropoutKeys } from "./random.js";
+import type { Tensor } from "./tensor.js";
+
+const op = {
+  conv2d: operator("aten::conv2d"),
+  linear: operator("aten::linear"),
+  groupNorm: operator("varidiff::group_norm"),
+  groupNormReference: operator("varidiff::group_norm_reference"),
+  dropout: operator("varidiff::dropout"),
+};
+
+/** Cross-correlation of `x` `[B, C, H, W]` with `weight` `[O, C, kh, kw]`. */
+export function conv2d(
+  x: Tensor,
+  weight: Tensor,
+  bias: Tensor | null,
+  options: { readonly stride?: number; readonly padding?: number } = {},
+): Tensor {
+  return op.conv2d(x, weight, bias, options.stride ?? 1, options.padding ?? 0);
+}
+
+/** `x weight^T + bias` on the last dimension; `weight` is `[out, in]`. */
+export function linear(x: Tensor, weight: Tensor, bias: Tensor | null): Tensor {
+  return op.linear(x, weight, bias);
+}
+
+export interface GroupNormOptions {
+  readonly groups: number;
+  readonly epsilon: number;
+  /** `[B, C]`, added to every position of `x` before its statistics are taken. */
+  readonly shift?: Tensor | undefined;
+  readonly activation: "silu" | "none";
+  /** `reference` composes the same from libtorch's own operators (for tests and comparisons). */
+  readonly implementation?: "fused" | "reference";
+}
+
+/** `act(GroupNorm(x + shift))` of `x` `[B, C, H, W]` with population variance; fused, channels-last. */
+export function groupNorm(x: Tensor, weight: Tensor, bias: Tensor, options: GroupNormOptions): Tensor {
+  const run = options.implementation === "reference" ? op.groupNormReference : op.groupNorm;
+  return run(x, weight, bias, options.shift, options.groups, options.epsilon, options.activation === "silu");
+}
+
+/** Inverted dropout with a mask that is a function of the key alone; the identity where `keys` is absent. */
+export function dropout(x: Tensor, rate: number, keys: DropoutKeys | undefined): Tensor {
+  return keys && rate > 0 ? op.dropout(x, rate, keys.next()) : x;
+}

@@ -1,0 +1,13 @@
+/** Tensors on libtorch: `import { randn, scope, Tensor } from "varidiff/torch"`. */
+export { autocast, backward, clearGradients, enableGrad, grad, type GradOptions, noGrad, withoutAutocast } from "./autograd.js";
+export * from "./create.js";
+export * from "./device.js";
+export type { Dtype, FloatDtype } from "./dtype.js";
+export * from "./functional.js";
+export { type Argument, call, operator, operatorMany, type Result, schema } from "./operator.js";
+export { type ProfileRow, profile } from "./profile.js";
+export { type DropoutKeys, Generator, Streams } from "./random.js";
+export { loadTensors, saveTensors, toStored } from "./safetensors.js";
+export { liveTensors, scope } from "./scope.js";
+export { loadScript, ScriptModule } from "./script.js";
+export { type MemoryFormat, type Shape, Tensor, type TypedArray } from "./tensor.js";

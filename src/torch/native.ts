@@ -1,0 +1,77 @@
+/** The native addon: its functions as TypeScript sees them, loaded when the first tensor is made. */
+import { createRequire } from "node:module";
+import { UserError } from "../errors.js";
+import { builtAddon } from "../setup/locate.js";
+
+declare const opaque: unique symbol;
+/** A tensor, generator or script module on the other side of the bridge. */
+export type Handle = { readonly [opaque]: "handle" };
+
+/** What the addon exports (native/*.cc). */
+export interface Native {
+  version(): { torch: string; cuda: boolean; cudaDevices: number; threads: number; configuration: string };
+  findOperator(name: string): number;
+  schemaOf(id: number): string;
+  call(id: number, ...args: unknown[]): unknown;
+  fromBytes(bytes: ArrayBufferView, dtype: number, shape: readonly number[]): Handle;
+  toBytes(tensor: Handle): ArrayBuffer;
+  item(tensor: Handle): number;
+  shape(tensor: Handle): number[];
+  strides(tensor: Handle): number[];
+  dtype(tensor: Handle): number;
+  device(tensor: Handle): string;
+  describe(tensor: Handle): string;
+  isDisposed(tensor: Handle): boolean;
+  dispose(tensors: readonly Handle[]): void;
+  liveTensors(): number;
+  mapFile(path: string): Handle;
+  setThreads(count: number): void;
+  threads(): number;
+  backward(roots: readonly Handle[], gradients: readonly Handle[] | null, retain: boolean, create: boolean): void;
+  grad(
+    outputs: readonly Handle[],
+    inputs: readonly Handle[],
+    gradients: readonly Handle[] | null,
+    retain: boolean,
+    create: boolean,
+  ): (Handle | null)[];
+  requiresGrad(tensor: Handle): boolean;
+  setRequiresGrad(tensor: Handle, on: boolean): void;
+  gradient(tensor: Handle): Handle | null;
+  clearGradients(tensors: readonly Handle[]): void;
+  setGradMode(on: boolean): boolean;
+  gradMode(): boolean;
+  setAutocast(device: "cpu" | "cuda", on: boolean, dtype: number): boolean;
+  makeGenerator(device: string): Handle;
+  seed(generator: Handle, seed: number): void;
+  seedWide(generator: Handle, key: bigint): void;
+  generatorState(generator: Handle): Handle;
+  setGeneratorState(generator: Handle, state: Handle): void;
+  loadScript(path: string, device: string): Handle;
+  runScript(module: Handle, method: string, ...inputs: Handle[]): Handle[];
+  startProfile(): void;
+  stopProfile(): [name: string, calls: number, seconds: number][];
+}
+
+let loaded: Native | undefined;
+
+/**
+ * The addon, loaded on first use (about half a second).
+ * @throws UserError when it was never built or no longer fits this machine's libtorch.
+ */
+export function native(): Native {
+  if (loaded) return loaded;
+  const built = builtAddon();
+  if (!built)
+    throw new UserError("the bridge to libtorch is not built: run `npx varidiff setup` (in a clone: `npm run setup`)");
+  try {
+    loaded = createRequire(import.meta.url)(built.addon) as Native;
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message.split("\n")[0] : String(cause);
+    throw new UserError(
+      `the bridge to libtorch does not load (${reason}): run \`npx varidiff doctor\`, then \`npx varidiff setup\``,
+      { cause },
+    );
+  }
+  return loaded;
+}
