@@ -16,7 +16,11 @@ export interface GradOptions {
  * d(outputs)/d(inputs), summed over outputs, without touching any `.grad`.
  * An input that no output depends on has gradient null.
  */
-export function grad(outputs: readonly Tensor[], inputs: readonly Tensor[], options: GradOptions = {}): (Tensor | null)[] {
+export function grad(
+  outputs: readonly Tensor[],
+  inputs: readonly Tensor[],
+  options: GradOptions = {},
+): (Tensor | null)[] {
   const { gradients, createGraph = false, retainGraph = createGraph } = options;
   return native()
     .grad(
@@ -65,7 +69,10 @@ export function enableGrad<R>(run: () => R): R {
 }
 
 /** Runs with matrix products and convolutions in `dtype` (bfloat16); weights are cast once for the whole call. */
-export function autocast<R>(options: { readonly dtype: Dtype; readonly device?: "cpu" | "cuda" }, run: () => R): R {
+export function autocast<R>(
+  options: { readonly dtype: Dtype; readonly device?: "cpu" | "cuda" },
+  run: () => R,
+): R {
   const { dtype, device = "cpu" } = options;
   const code = dtypeCode(dtype);
   const before = native().setAutocast(device, true, code);

@@ -72,7 +72,13 @@ export function rand(shape: Shape, generator: Generator, options: TensorOptions 
   return op.rand(shape, generator, ...optionArguments(options));
 }
 /** Uniform whole numbers in [low, high). */
-export function randint(low: number, high: number, shape: Shape, generator: Generator, options: TensorOptions = {}): Tensor {
+export function randint(
+  low: number,
+  high: number,
+  shape: Shape,
+  generator: Generator,
+  options: TensorOptions = {},
+): Tensor {
   return op.randint(low, high, shape, generator, ...optionArguments({ dtype: "int64", ...options }));
 }
 /** A uniform permutation of 0 .. n - 1, int64. */
@@ -106,7 +112,9 @@ export function tensor(values: Nested, options: TensorOptions = {}): Tensor {
   const flat: number[] = [];
   flatten(values, flat);
   if (flat.length !== shape.reduce((a, b) => a * b, 1))
-    throw new TypeError(`expected nested arrays of equal lengths (shape [${shape.join(", ")}]), got ${flat.length} numbers`);
+    throw new TypeError(
+      `expected nested arrays of equal lengths (shape [${shape.join(", ")}]), got ${flat.length} numbers`,
+    );
   const exact = fromTypedArray(Float64Array.from(flat), shape);
   const { dtype = "float32", device = "cpu" } = options;
   return device === "cpu" && dtype === "float64" ? exact : exact.toDevice(device, dtype);

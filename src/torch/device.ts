@@ -6,7 +6,12 @@ import type { FloatDtype } from "./dtype.js";
 import { native } from "./native.js";
 
 /** libtorch's version and what it was built with. */
-export function torchVersion(): { readonly torch: string; readonly cuda: boolean; readonly cudaDevices: number; readonly configuration: string } {
+export function torchVersion(): {
+  readonly torch: string;
+  readonly cuda: boolean;
+  readonly cudaDevices: number;
+  readonly configuration: string;
+} {
   return native().version();
 }
 
@@ -17,7 +22,8 @@ export function threads(): number {
 
 /** Changing the number of threads changes the last bits of sums. */
 export function setThreads(count: number): void {
-  if (!Number.isInteger(count) || count < 1) throw new UserError(`expected a number of threads from 1, got ${count}`);
+  if (!Number.isInteger(count) || count < 1)
+    throw new UserError(`expected a number of threads from 1, got ${count}`);
   native().setThreads(count);
 }
 
@@ -56,7 +62,9 @@ export function resolveDevice(device: string): string {
   if (!match) throw new UserError(`expected device auto, cpu, cuda or cuda:N, got "${device}"`);
   const index = Number(match[1] ?? 0);
   if (index >= cudaDevices)
-    throw new UserError(`expected one of ${cudaDevices} CUDA devices, got "${device}": use device: cpu, or see \`varidiff doctor\``);
+    throw new UserError(
+      `expected one of ${cudaDevices} CUDA devices, got "${device}": use device: cpu, or see \`varidiff doctor\``,
+    );
   return `cuda:${index}`;
 }
 

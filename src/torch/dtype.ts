@@ -29,6 +29,9 @@ export function dtypeCode(dtype: Dtype): number {
 /** The name of a dtype that libtorch numbers `code`. */
 export function dtypeName(code: number): Dtype {
   const name = names.get(code);
-  if (!name) throw new TypeError(`libtorch's dtype ${code} has no name here (complex and quantised types are not supported)`);
+  if (!name)
+    throw new TypeError(
+      `libtorch's dtype ${code} has no name here (complex and quantised types are not supported)`,
+    );
   return name;
 }

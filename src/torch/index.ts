@@ -1,5 +1,14 @@
 /** Tensors on libtorch: `import { randn, scope, Tensor } from "varidiff/torch"`. */
-export { autocast, backward, clearGradients, enableGrad, grad, type GradOptions, noGrad, withoutAutocast } from "./autograd.js";
+export {
+  autocast,
+  backward,
+  clearGradients,
+  enableGrad,
+  type GradOptions,
+  grad,
+  noGrad,
+  withoutAutocast,
+} from "./autograd.js";
 export * from "./create.js";
 export * from "./device.js";
 export type { Dtype, FloatDtype } from "./dtype.js";

@@ -27,7 +27,12 @@ export interface Native {
   mapFile(path: string): Handle;
   setThreads(count: number): void;
   threads(): number;
-  backward(roots: readonly Handle[], gradients: readonly Handle[] | null, retain: boolean, create: boolean): void;
+  backward(
+    roots: readonly Handle[],
+    gradients: readonly Handle[] | null,
+    retain: boolean,
+    create: boolean,
+  ): void;
   grad(
     outputs: readonly Handle[],
     inputs: readonly Handle[],
@@ -63,7 +68,9 @@ export function native(): Native {
   if (loaded) return loaded;
   const built = builtAddon();
   if (!built)
-    throw new UserError("the bridge to libtorch is not built: run `npx varidiff setup` (in a clone: `npm run setup`)");
+    throw new UserError(
+      "the bridge to libtorch is not built: run `npx varidiff setup` (in a clone: `npm run setup`)",
+    );
   try {
     loaded = createRequire(import.meta.url)(built.addon) as Native;
   } catch (cause) {

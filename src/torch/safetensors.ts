@@ -1,5 +1,10 @@
 /** Tensors in and out of safetensors files; reading maps the file and copies nothing. */
-import { readSafetensorsHeader, type StoredDtype, type StoredTensor, writeSafetensors } from "../io/safetensors.js";
+import {
+  readSafetensorsHeader,
+  type StoredDtype,
+  type StoredTensor,
+  writeSafetensors,
+} from "../io/safetensors.js";
 import type { Dtype } from "./dtype.js";
 import { native } from "./native.js";
 import { Tensor } from "./tensor.js";
@@ -16,7 +21,10 @@ const stored: Record<Dtype, StoredDtype> = {
   bool: "BOOL",
   bfloat16: "BF16",
 };
-const dtypes = Object.fromEntries(Object.entries(stored).map(([dtype, code]) => [code, dtype])) as Record<StoredDtype, Dtype>;
+const dtypes = Object.fromEntries(Object.entries(stored).map(([dtype, code]) => [code, dtype])) as Record<
+  StoredDtype,
+  Dtype
+>;
 
 /** A tensor's bytes as the file format holds them. */
 export function toStored(tensor: Tensor): StoredTensor {
@@ -39,13 +47,21 @@ export function saveTensors(
  *
  * @throws UserError naming the file and the place when it is damaged.
  */
-export function loadTensors(path: string): { readonly tensors: Map<string, Tensor>; readonly metadata: Record<string, string> } {
+export function loadTensors(path: string): {
+  readonly tensors: Map<string, Tensor>;
+  readonly metadata: Record<string, string>;
+} {
   const { tensors: ranges, metadata } = readSafetensorsHeader(path);
   const file = new Tensor(native().mapFile(path));
   const tensors = new Map<string, Tensor>();
   for (const [name, { dtype, shape, begin, end }] of ranges) {
     const bytes = file.slice(0, begin, end);
-    const width = (end - begin) / Math.max(1, shape.reduce((product, n) => product * n, 1));
+    const width =
+      (end - begin) /
+      Math.max(
+        1,
+        shape.reduce((product, n) => product * n, 1),
+      );
     // A file of another writer may place elements off their natural boundary; those bytes are copied.
     const aligned = width > 0 && begin % width !== 0 ? bytes.clone() : bytes;
     tensors.set(name, aligned.viewDtype(dtypes[dtype]).reshape(shape));

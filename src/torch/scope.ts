@@ -25,7 +25,8 @@ function gather(value: unknown, into: Set<Scoped>): void {
   if (isScoped(value)) into.add(value);
   else if (Array.isArray(value)) for (const item of value) gather(item, into);
   else if (value instanceof Map) for (const item of value.values()) gather(item, into);
-  else if (Object.getPrototypeOf(value) === Object.prototype) for (const item of Object.values(value)) gather(item, into);
+  else if (Object.getPrototypeOf(value) === Object.prototype)
+    for (const item of Object.values(value)) gather(item, into);
 }
 
 /**
@@ -43,7 +44,8 @@ export function scope<R>(run: () => R): R {
   let survivors: Set<Scoped> | undefined;
   try {
     const result = run();
-    if (result instanceof Promise) throw new TypeError("scope() takes a synchronous function, got one that returns a promise");
+    if (result instanceof Promise)
+      throw new TypeError("scope() takes a synchronous function, got one that returns a promise");
     survivors = new Set();
     gather(result, survivors);
     return result;

@@ -33,6 +33,9 @@ export function loadScript(path: string, options: { readonly device?: string } =
   try {
     return new ScriptModule(native().loadScript(path, options.device ?? "cpu"));
   } catch (cause) {
-    throw new UserError(`${path} is no TorchScript file that this libtorch reads: ${(cause as Error).message}`, { cause });
+    throw new UserError(
+      `${path} is no TorchScript file that this libtorch reads: ${(cause as Error).message}`,
+      { cause },
+    );
   }
 }

@@ -197,7 +197,8 @@ export class Tensor {
   /** All elements in row-major order, in the typed array of the dtype (bfloat16 and float16 as float32, bool as 0 and 1). */
   toTypedArray(): TypedArray {
     const { dtype } = this;
-    if (dtype === "bfloat16" || dtype === "float16") return new Float32Array(native().toBytes(this.to("float32").handle));
+    if (dtype === "bfloat16" || dtype === "float16")
+      return new Float32Array(native().toBytes(this.to("float32").handle));
     const buffer = native().toBytes(this.handle);
     switch (dtype) {
       case "uint8":
@@ -249,7 +250,13 @@ export class Tensor {
   }
 
   /** Accumulates d(this)/d(leaf) into every leaf it depends on; `this` must be a scalar unless `gradient` is given. */
-  backward(options: { readonly gradient?: Tensor; readonly retainGraph?: boolean; readonly createGraph?: boolean } = {}): void {
+  backward(
+    options: {
+      readonly gradient?: Tensor;
+      readonly retainGraph?: boolean;
+      readonly createGraph?: boolean;
+    } = {},
+  ): void {
     const { gradient, createGraph = false, retainGraph = createGraph } = options;
     native().backward([this.handle], gradient ? [gradient.handle] : null, retainGraph, createGraph);
   }
@@ -376,7 +383,10 @@ export class Tensor {
     return dims ? op.meanDims(this, dims, options.keepDims ?? false) : op.meanAll(this);
   }
   /** Variance over `dims` (all where not given), divided by N - correction. */
-  variance(dims?: readonly number[], options: { readonly keepDims?: boolean; readonly correction?: 0 | 1 } = {}): Tensor {
+  variance(
+    dims?: readonly number[],
+    options: { readonly keepDims?: boolean; readonly correction?: 0 | 1 } = {},
+  ): Tensor {
     return op.varDims(this, dims ?? null, options.correction ?? 1, options.keepDims ?? false);
   }
   max(dims: readonly number[] = []): Tensor {

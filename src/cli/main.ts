@@ -1,0 +1,60 @@
+/** The `varidiff` command: which commands there are. A command's module is loaded only when it is asked for. */
+import { Command } from "commander";
+import { packageVersion } from "../experiment/provenance.js";
+import { runMain } from "./output.js";
+
+type Entry = readonly [name: string, summary: string, load: () => Promise<Command>];
+
+const COMMANDS: readonly Entry[] = [
+  ["train", "train a model, or go on with a run", async () => (await import("./train.js")).trainCommand()],
+  [
+    "evaluate",
+    "measure a run: bits/dim with its parts and error bars",
+    async () => (await import("./evaluate.js")).evaluateCommand(),
+  ],
+  ["sample", "draw images from a run", async () => (await import("./sample.js")).sampleCommand()],
+  ["analyze", "draw the figures of a run", async () => (await import("./analyze.js")).analyzeCommand()],
+  [
+    "quickstart",
+    "train, measure and sample a small model in a few minutes",
+    async () => (await import("./quickstart.js")).quickstartCommand(),
+  ],
+  ["runs", "list runs, and rank those that compare", async () => (await import("./runs.js")).runsCommand()],
+  ["data", "find, register and check data sets", async () => (await import("./data.js")).dataCommand()],
+  [
+    "doctor",
+    "say what this machine has and what it lacks",
+    async () => (await import("./doctor.js")).doctorCommand(),
+  ],
+  ["setup", "build the bridge to libtorch", async () => (await import("./setup.js")).setupCommand()],
+];
+
+const EXAMPLES = `
+Examples:
+  varidiff quickstart                              a small model on Fashion-MNIST, start to end
+  varidiff train configs/quickstart.yaml --set train.steps=5000
+  varidiff evaluate runs/0001-quickstart           bits/dim on the test images
+  varidiff sample runs/0001-quickstart -n 64 --grid
+  varidiff runs --rank --data fashion-mnist
+  varidiff help train                              all about one command
+`;
+
+/** Runs the command line `argv`, without node and script; the outcome is in `process.exitCode`. */
+export async function main(argv: readonly string[]): Promise<void> {
+  await runMain(buildProgram(argv), argv);
+}
+
+async function buildProgram(argv: readonly string[]): Promise<Command> {
+  const program = new Command("varidiff")
+    .description("Variational diffusion models with a chosen or learned forward process.")
+    .version(packageVersion(), "-V, --version")
+    .addHelpText("after", EXAMPLES);
+  const [first, second] = argv.filter((argument) => !argument.startsWith("-"));
+  const asked = first === "help" ? second : first;
+  for (const [name, summary, load] of COMMANDS) {
+    // The others stand in the list of commands, and for the nearest name, by their summary alone.
+    if (name === asked) program.addCommand((await load()).name(name).summary(summary));
+    else program.command(name).summary(summary).description(summary);
+  }
+  return program;
+}

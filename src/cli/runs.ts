@@ -1,0 +1,249 @@
+/** `varidiff runs`: the runs of a folder as a table, and a ranking of those whose numbers compare. */
+import fs from "node:fs";
+import path from "node:path";
+import { Command } from "commander";
+import { parse } from "yaml";
+import { UserError } from "../errors.js";
+import { listCheckpoints } from "../experiment/checkpoint-files.js";
+import { isLocked, listRuns, type Run } from "../experiment/run-folder.js";
+import { readJsonl } from "../io/index.js";
+import { didYouMean } from "../nearest.js";
+import { emit } from "./output.js";
+
+/** A file of `evaluation/`, as far as it is shown here. */
+interface Evaluation {
+  readonly bitsPerDim: { readonly mean: number; readonly standardError: number };
+  readonly split: string;
+  readonly step: number;
+  readonly images: number;
+  readonly passes: number;
+  readonly ema: boolean;
+  readonly precision: string;
+  readonly data?: Comparable;
+}
+
+/** What must agree before two numbers compare. */
+interface Comparable {
+  readonly name?: unknown;
+  readonly size?: unknown;
+  readonly dequantisation?: unknown;
+  readonly augmentation?: unknown;
+}
+
+type Status = "running" | "finished" | "interrupted" | "failed" | "unreadable";
+
+interface RunSummary {
+  readonly name: string;
+  readonly dir: string;
+  readonly status: Status;
+  readonly system: string;
+  readonly data: string;
+  readonly step: number;
+  readonly steps?: number | undefined;
+  readonly parameters?: number | undefined;
+  /** The newest training value, bits/dim. */
+  readonly trainBitsPerDim?: number | undefined;
+  readonly evaluations: readonly Evaluation[];
+  /** What its numbers compare with: data, split, dequantisation, augmentation. */
+  readonly group?: string | undefined;
+  /** Place among the runs of its group, from 1. */
+  readonly rank?: number | undefined;
+  readonly problem?: string | undefined;
+}
+
+interface RunsOptions {
+  readonly json?: boolean;
+  readonly rank?: boolean;
+  readonly data?: string;
+}
+
+const EXAMPLES = `
+Examples:
+  varidiff runs                               every run in ./runs
+  varidiff runs /big/disk/runs --json
+  varidiff runs --rank --data fashion-mnist   best first, by bits/dim of the newest evaluation
+`;
+
+export function runsCommand(): Command {
+  return new Command("runs")
+    .description("List the runs of a folder, and rank those whose numbers compare.")
+    .argument("[ROOT]", 'the folder of the runs (default: "runs")')
+    .option("--rank", "sort by bits/dim; refused across data, split, dequantisation or augmentation")
+    .option("--data <NAME>", "only runs on this data set")
+    .option("--json", "print one JSON document")
+    .addHelpText("after", EXAMPLES)
+    .action((root: string | undefined, options: RunsOptions) => {
+      const folder = root ?? "runs";
+      if (root !== undefined && !fs.existsSync(root)) throw new UserError(`there is no folder ${root}`);
+      const all = listRuns(folder).map(summarise);
+      const wanted = options.data === undefined ? all : onData(all, options.data);
+      const runs = options.rank ? ranked(wanted, options.data) : wanted;
+      for (const { name, problem } of runs) {
+        if (problem !== undefined) process.stderr.write(`${name}: ${problem}\n`);
+      }
+      emit(
+        { root: folder, runs },
+        { json: options.json, text: () => (runs.length > 0 ? table(runs) : none(folder)) },
+      );
+    });
+}
+
+function none(folder: string): string {
+  return `no runs in ${folder}; start one: varidiff train CONFIG`;
+}
+
+function onData(runs: readonly RunSummary[], name: string): readonly RunSummary[] {
+  const found = runs.filter(({ data }) => data === name);
+  if (found.length > 0) return found;
+  const known = [...new Set(runs.map(({ data }) => data))];
+  throw new UserError(`no run on data set "${name}"${didYouMean(name, known)}`);
+}
+
+/**
+ * Best first; runs without an evaluation come last and have no rank. With `--data` each group is ranked by itself,
+ * without it more than one group is refused: their order would mean nothing.
+ */
+function ranked(runs: readonly RunSummary[], data: string | undefined): readonly RunSummary[] {
+  const groups = [...new Set(runs.flatMap(({ group }) => group ?? []))].sort();
+  if (data === undefined && groups.length > 1) {
+    const advice = "rank those on one data set, each kind by itself, with --data NAME";
+    throw new UserError(
+      `bits/dim do not compare across ${groups.map((name) => `"${name}"`).join(" and ")}; ${advice}`,
+    );
+  }
+  const inGroup = (group: string) =>
+    runs
+      .filter((run) => run.group === group)
+      .sort((a, b) => bitsPerDim(a) - bitsPerDim(b))
+      .map((run, i) => ({ ...run, rank: i + 1 }));
+  return [...groups.flatMap(inGroup), ...runs.filter(({ group }) => group === undefined)];
+}
+
+function bitsPerDim({ evaluations: [shown] }: RunSummary): number {
+  return shown?.bitsPerDim.mean ?? Number.POSITIVE_INFINITY;
+}
+
+/** One run as its files tell it; a file that cannot be read makes a row with a problem, never an end of the table. */
+function summarise(run: Run): RunSummary {
+  try {
+    return readSummary(run);
+  } catch (error) {
+    if (!(error instanceof Error)) throw error;
+    const [problem] = error.message.split("\n");
+    const { name, dir } = run;
+    return { name, dir, status: "unreadable", system: "?", data: "?", step: 0, evaluations: [], problem };
+  }
+}
+
+function readSummary(run: Run): RunSummary {
+  const config = asMap(parse(fs.readFileSync(run.paths.config, "utf8")));
+  const data = asMap(config.data);
+  const steps = asNumber(asMap(config.train).steps);
+  const metrics = fs.existsSync(run.paths.metrics) ? readJsonl(run.paths.metrics) : [];
+  const newest = (key: string) =>
+    metrics.map((record) => asNumber(record[key])).findLast((value) => value !== undefined);
+  const step = Math.max(newest("step") ?? 0, listCheckpoints(run).at(-1) ?? 0);
+  const evaluations = readEvaluations(run);
+  const [shown] = evaluations;
+  return {
+    name: run.name,
+    dir: run.dir,
+    status: statusOf(run, {
+      failed: metrics.at(-1)?.event === "failed",
+      done: steps !== undefined && step >= steps,
+    }),
+    system: String(config.system ?? "?"),
+    data: String(data.name ?? "?"),
+    step,
+    steps,
+    parameters: newest("parameters"),
+    trainBitsPerDim: newest("bitsPerDim"),
+    evaluations,
+    group: shown && groupOf({ ...data, ...shown.data }, shown.split),
+  };
+}
+
+function statusOf(run: Run, { failed, done }: { readonly failed: boolean; readonly done: boolean }): Status {
+  if (isLocked(run.dir)) return "running";
+  if (failed) return "failed";
+  return done ? "finished" : "interrupted";
+}
+
+/** On test images before others, of the newest step, from the most passes over the most images: the first one counts. */
+function readEvaluations({ paths: { evaluation: folder } }: Run): readonly Evaluation[] {
+  if (!fs.existsSync(folder)) return [];
+  const splits = ["test", "validation", "train"];
+  return fs
+    .readdirSync(folder)
+    .filter((name) => name.endsWith(".json"))
+    .sort()
+    .map((name) => JSON.parse(fs.readFileSync(path.join(folder, name), "utf8")) as Evaluation)
+    .filter(({ bitsPerDim }) => typeof bitsPerDim?.mean === "number")
+    .sort(
+      (a, b) =>
+        splits.indexOf(a.split) - splits.indexOf(b.split) ||
+        b.step - a.step ||
+        b.images * b.passes - a.images * a.passes,
+    );
+}
+
+/** What must agree, in words: `cifar10, test, augmentation flip`. */
+function groupOf({ name, size, dequantisation, augmentation }: Comparable, split: string): string {
+  const said = Object.entries({ size, dequantisation, augmentation })
+    .filter(([, value]) => value !== undefined && value !== null && value !== false && value !== "none")
+    .map(([key, value]) => `${key} ${typeof value === "string" ? value : JSON.stringify(value)}`);
+  return [String(name), split, ...said].join(", ");
+}
+
+function asMap(value: unknown): Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null ? (value as Readonly<Record<string, unknown>>) : {};
+}
+
+function asNumber(value: unknown): number | undefined {
+  return typeof value === "number" ? value : undefined;
+}
+
+function table(runs: readonly RunSummary[]): string {
+  const grouped = runs.some(({ rank }) => rank !== undefined);
+  const header = ["run", "system", "data", "step", "params", "train", "evaluated (bits/dim)", "status"];
+  const rows = runs.map((run) => [
+    run.name,
+    run.system,
+    run.data,
+    run.steps === undefined ? `${run.step}` : `${run.step}/${run.steps}`,
+    run.parameters === undefined ? "-" : formatCount(run.parameters),
+    run.trainBitsPerDim?.toFixed(3) ?? "-",
+    formatEvaluation(run.evaluations[0]),
+    run.status,
+  ]);
+  if (!grouped) return aligned([header, ...rows]);
+  const places = runs.map(({ rank, group }) => [rank === undefined ? "-" : String(rank), group ?? "-"]);
+  return aligned([
+    ["rank", ...header, "compares with"],
+    ...rows.map((row, i) => [places[i]?.[0] ?? "-", ...row, places[i]?.[1] ?? "-"]),
+  ]);
+}
+
+function formatEvaluation(evaluation: Evaluation | undefined): string {
+  if (!evaluation) return "-";
+  const { bitsPerDim, split, step } = evaluation;
+  return `${bitsPerDim.mean.toFixed(4)} ± ${bitsPerDim.standardError?.toFixed(4) ?? "?"} ${split} @${step}`;
+}
+
+/** `36.1 M`, `845 k`. */
+function formatCount(count: number): string {
+  if (count >= 1e6) return `${(count / 1e6).toFixed(1)} M`;
+  return count >= 1e3 ? `${(count / 1e3).toFixed(0)} k` : String(count);
+}
+
+function aligned(rows: readonly (readonly string[])[]): string {
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  return rows
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join("  ")
+        .trimEnd(),
+    )
+    .join("\n");
+}

@@ -1,0 +1,20 @@
+/** What a system asks of the network that predicts. */
+import type { Module } from "../nn/index.js";
+import type { DropoutKeys, FloatDtype, Tensor } from "../torch/index.js";
+
+/** How a forward pass runs: what changes between training, evaluation and tests. */
+export interface Pass {
+  /** Present in training alone: its absence switches dropout off. */
+  readonly dropout?: DropoutKeys;
+  /** The precision of convolutions and matrix products; weights and likelihoods stay as they are. Default `float32`. */
+  readonly precision?: FloatDtype;
+}
+
+/** Predicts from `z` `[B, C, H, W]`, `gamma` `[B]` and one conditioning number per image `[B]`; the result has z's shape. */
+export interface Denoiser extends Module {
+  forward(z: Tensor, gamma: Tensor, condition: Tensor, pass: Pass): Tensor;
+  /** Multiplications and additions of one forward pass of one image, times two; undefined where nobody counted. */
+  flops?(height: number, width: number): number;
+  /** Elements kept per image between a forward pass and its backward. */
+  activations?(height: number, width: number): number;
+}

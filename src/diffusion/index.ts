@@ -1,0 +1,10 @@
+/** The parts that systems are composed of: schedules, noise levels, predictions, likelihoods, samplers. */
+export type { Denoiser, Pass } from "./denoiser.js";
+export { NoiseLevel, perImage, Transition } from "./level.js";
+export * from "./likelihood/bound.js";
+export * from "./likelihood/discretised.js";
+export * from "./prediction.js";
+export * from "./sampler/index.js";
+export * from "./schedule/index.js";
+export * from "./system.js";
+export * from "./times.js";

@@ -1,0 +1,43 @@
+/** The one sampling loop: a scope a step, every step reported, a turn for the event loop in between. */
+import { setImmediate as turn } from "node:timers/promises";
+import { noGrad, scope, type Tensor } from "../../torch/index.js";
+import type { DiffusionSystem, SampleRequest, SampleView } from "../system.js";
+
+export interface SampleOptions {
+  /** Called after step `done` of `steps`, and before the first with 0. Tensors of the view live until the next step. */
+  onStep?(view: SampleView, done: number, steps: number): void;
+  /** Stops between two steps. */
+  readonly signal?: AbortSignal;
+}
+
+function release(old: SampleView, next: SampleView | undefined): void {
+  for (const tensor of [old.z, old.xHat])
+    if (tensor && tensor !== next?.z && tensor !== next?.xHat) tensor.dispose();
+}
+
+/**
+ * Draws `request.count` images, uint8 `[count, C, H, W]`.
+ * @throws the signal's reason when it aborts.
+ */
+export async function sample<S extends SampleView>(
+  system: DiffusionSystem<S>,
+  request: SampleRequest,
+  options: SampleOptions = {},
+): Promise<Tensor> {
+  const inScope = <R>(run: () => R): R => noGrad(() => scope(run));
+  let state = inScope(() => system.start(request));
+  try {
+    options.onStep?.(state, 0, request.steps);
+    for (let i = 0; i < request.steps; i++) {
+      options.signal?.throwIfAborted();
+      const next = inScope(() => system.step(state, i));
+      release(state, next);
+      state = next;
+      options.onStep?.(state, i + 1, request.steps);
+      await turn();
+    }
+    return inScope(() => system.decode(state.z)).keep();
+  } finally {
+    release(state, undefined);
+  }
+}

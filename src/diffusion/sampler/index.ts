@@ -1,0 +1,26 @@
+/** Samplers by name. A new one is a file and a line here. */
+import { UserError } from "../../errors.js";
+import { didYouMean } from "../../nearest.js";
+import { ancestral, clippedAncestral } from "./ancestral.js";
+import { ddim } from "./ddim.js";
+import type { GaussianSampler } from "./step.js";
+
+export { ancestral, clippedAncestral } from "./ancestral.js";
+export { ddim } from "./ddim.js";
+export { type SampleOptions, sample } from "./driver.js";
+export type { GaussianSampler, Prediction, SamplerStep } from "./step.js";
+
+const samplers: Readonly<Record<string, GaussianSampler>> = {
+  ancestral,
+  "ancestral-clipped": clippedAncestral,
+  ddim,
+};
+
+export const samplerNames: readonly string[] = Object.keys(samplers);
+
+/** @throws UserError with the nearest name. */
+export function samplerNamed(name: string): GaussianSampler {
+  const sampler = samplers[name];
+  if (!sampler) throw new UserError(`expected a sampler, got "${name}"${didYouMean(name, samplerNames)}`);
+  return sampler;
+}

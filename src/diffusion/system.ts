@@ -1,0 +1,102 @@
+/** What every system is, whatever its forward process: trained, evaluated and sampled through these interfaces. */
+import type { Module } from "../nn/index.js";
+import type { Shape, Streams, Tensor } from "../torch/index.js";
+import type { Pass } from "./denoiser.js";
+import type { Bound } from "./likelihood/bound.js";
+
+/** Images as a system is given them. */
+export interface Batch {
+  /** uint8 `[B, C, H, W]` */
+  readonly pixels: Tensor;
+  /** One number per image, `[B]`: class, or whether it was augmented; zeros where absent. */
+  readonly condition?: Tensor;
+}
+
+/** What a training step may use besides its batch. */
+export interface StepContext {
+  /** 0-based. */
+  readonly step: number;
+  /** The streams of this step. */
+  readonly streams: Streams;
+  readonly pass: Pass;
+  /** Runs with the averaged weights, without gradients: a teacher. */
+  averaged<R>(run: () => R): R;
+}
+
+/** What is minimised, and what is reported of it. */
+export interface Objective {
+  /** Scalar; its gradient is taken. */
+  readonly loss: Tensor;
+  /** Bits per dimension of each image, `[B]`. */
+  readonly perExample: Tensor;
+  /** Times in [0, 1], `[B]`. */
+  readonly t: Tensor;
+  /** Bits per dimension, each `[B]`. */
+  readonly terms: Readonly<Record<string, Tensor>>;
+}
+
+/** What a sample is made of besides weights. */
+export interface SampleRequest {
+  readonly count: number;
+  readonly steps: number;
+  readonly sampler: string;
+  readonly streams: Streams;
+  readonly pass: Pass;
+  /** One number per image, `[count]`. */
+  readonly condition?: Tensor;
+}
+
+/** What can be looked at between two steps. */
+export interface SampleView {
+  /** The noisy latent `[B, C, H, W]`. */
+  readonly z: Tensor;
+  /** The clean image predicted from it. */
+  readonly xHat?: Tensor;
+}
+
+/** A diffusion model: its forward process, its networks and its objective. */
+export interface DiffusionSystem<S extends SampleView = SampleView> extends Module {
+  /** `[C, H, W]` of one image. */
+  readonly shape: Shape;
+  /** uint8 pixels to the system's own range, float. */
+  encode(pixels: Tensor): Tensor;
+  /** A finished latent to uint8 pixels. */
+  decode(z: Tensor): Tensor;
+  objective(batch: Batch, context: StepContext): Objective;
+  /** Takes the gradient; default `objective.loss.backward()`. */
+  backward?(objective: Objective): void;
+  /** Counters, loss histories, fitted priors: whatever a resumed run needs besides weights. */
+  trainState?(): Record<string, Tensor>;
+  restoreTrainState?(state: ReadonlyMap<string, Tensor>): void;
+  /** The first state of a sample; the driver owns the loop: one scope a step, every step reported. */
+  start(request: SampleRequest): S;
+  /** Step i = 0, 1, ... of `request.steps`. */
+  step(state: S, i: number): S;
+}
+
+export interface BoundContext {
+  readonly streams: Streams;
+  readonly pass: Pass;
+  /** T of the bound; 0 for continuous time; as trained where absent. */
+  readonly steps?: number;
+}
+
+/** A system whose likelihood has a variational bound. */
+export interface BoundedLikelihood {
+  /** One Monte-Carlo draw of every term, nats per image. */
+  bound(batch: Batch, context: BoundContext): Bound;
+}
+
+/** A system whose loss can be looked at time by time. */
+export interface PerTimeLoss {
+  /** The diffusion term of each image were every draw at time `t` `[B]`, nats per image. */
+  diffusionAt(batch: Batch, t: Tensor, context: BoundContext): Tensor;
+}
+
+export function hasBound<T extends DiffusionSystem>(system: T): system is T & BoundedLikelihood {
+  return "bound" in system;
+}
+
+export function hasPerTimeLoss<T extends DiffusionSystem>(system: T): system is T & PerTimeLoss {
+  return "diffusionAt" in system;
+}

@@ -1,0 +1,5 @@
+/** Files: atomic writing, safetensors, JSON Lines and TensorBoard events. */
+export * from "./files.js";
+export * from "./jsonl.js";
+export * from "./safetensors.js";
+export * from "./tensorboard.js";

@@ -1,0 +1,68 @@
+/** The blocks the U-Nets are built of: residual and attention, on feature maps of constant size. */
+import { Convolution, GroupNorm, Linear, Module, zero } from "../nn/index.js";
+import { type DropoutKeys, dropout, type Tensor } from "../torch/index.js";
+
+/** `x + conv2(drop(swish(GN(conv1(swish(GN(x))) + Dense(c)))))`, with a 1x1 shortcut where the channels change. */
+export class ResidualBlock extends Module {
+  readonly norm1: GroupNorm;
+  readonly conv1: Convolution;
+  readonly conditionProjection: Linear;
+  readonly norm2: GroupNorm;
+  readonly conv2: Convolution;
+  readonly shortcut: Convolution | undefined;
+  readonly #rate: number;
+
+  constructor(channelsIn: number, channelsOut: number, conditionFeatures: number, dropoutRate: number) {
+    super();
+    this.norm1 = new GroupNorm(channelsIn, { activation: "silu" });
+    this.conv1 = new Convolution(channelsIn, channelsOut);
+    this.conditionProjection = new Linear(conditionFeatures, channelsOut, { law: zero, bias: "without" });
+    this.norm2 = new GroupNorm(channelsOut, { activation: "silu" });
+    this.conv2 = new Convolution(channelsOut, channelsOut, { law: zero });
+    this.shortcut =
+      channelsIn === channelsOut ? undefined : new Convolution(channelsIn, channelsOut, { kernel: 1 });
+    this.#rate = dropoutRate;
+  }
+
+  /** `x` `[B, in, H, W]`, `condition` `[B, F]` -> `[B, out, H, W]` */
+  forward(x: Tensor, condition: Tensor, keys: DropoutKeys | undefined): Tensor {
+    let h = this.conv1.forward(this.norm1.forward(x));
+    h = this.norm2.forward(h, this.conditionProjection.forward(condition)); // the projection is added before the statistics
+    h = this.conv2.forward(dropout(h, this.#rate, keys));
+    return (this.shortcut ? this.shortcut.forward(x) : x).add(h);
+  }
+}
+
+/** Single-head self-attention over all positions, added to its input: `x + Dense(softmax(q k^T / sqrt(E)) v)`. */
+export class AttentionBlock extends Module {
+  readonly norm: GroupNorm;
+  readonly q: Linear;
+  readonly k: Linear;
+  readonly v: Linear;
+  readonly out: Linear;
+  readonly #channels: number;
+
+  constructor(channels: number) {
+    super();
+    this.norm = new GroupNorm(channels, { activation: "none" });
+    this.q = new Linear(channels, channels);
+    this.k = new Linear(channels, channels);
+    this.v = new Linear(channels, channels);
+    this.out = new Linear(channels, channels, { law: zero });
+    this.#channels = channels;
+  }
+
+  /** `x` `[B, E, H, W]`; the softmax is taken in float32 or better. */
+  forward(x: Tensor): Tensor {
+    const [batch, channels, height, width] = x.shape as [number, number, number, number];
+    const tokens = this.norm
+      .forward(x)
+      .permute([0, 2, 3, 1])
+      .reshape([batch, height * width, channels]); // a view: channels lie fastest
+    const q = this.q.forward(tokens).mul(this.#channels ** -0.5);
+    const scores = q.matmul(this.k.forward(tokens).transpose(1, 2)); // [B, HW, HW]
+    const wide = scores.dtype === "bfloat16" || scores.dtype === "float16" ? scores.to("float32") : scores;
+    const attended = wide.softmax(-1).to(scores.dtype).matmul(this.v.forward(tokens));
+    return x.add(this.out.forward(attended).reshape([batch, height, width, channels]).permute([0, 3, 1, 2]));
+  }
+}

@@ -1,0 +1,37 @@
+/** Features of time and of fine detail that networks are fed. */
+import { arange, cat, type Tensor, tensor, zeros } from "../torch/index.js";
+
+/**
+ * Sinusoidal embedding of `tau` `[B]`, `[B, dim]`: `arg_j = 1000 tau exp(-j ln(10000) / (half - 1))`, all sines first,
+ * then all cosines, a zero last where dim is odd.
+ */
+export function timestepEmbedding(tau: Tensor, dim: number): Tensor {
+  const { dtype, device } = tau;
+  const half = Math.floor(dim / 2);
+  const frequencies = arange(0, half, 1, { dtype, device })
+    .mul(-Math.log(10000) / (half - 1))
+    .exp();
+  const args = tau.mul(1000).unsqueeze(1).mul(frequencies);
+  const parts = [args.sin(), args.cos()];
+  if (dim % 2 === 1) parts.push(zeros([tau.dim(0), 1], { dtype, device }));
+  return cat(parts, 1);
+}
+
+/**
+ * Fourier features of `z` `[B, C, ...]` along the channels, `[B, 2 K C, ...]`: angular frequencies `2 pi 2^n`, each channel
+ * with every exponent in turn, all sines, then all cosines (VDM, appendix C). Arguments reach thousands of radians:
+ * never in half precision.
+ */
+export function fourierFeatures(z: Tensor, exponents: readonly number[]): Tensor {
+  const count = exponents.length;
+  const [batch, channels, ...rest] = z.shape as [number, number, ...number[]];
+  const w = tensor(
+    exponents.map((n) => 2 * Math.PI * 2 ** n),
+    { dtype: "float64" },
+  ).toDevice(z.device, z.dtype);
+  const args = z
+    .unsqueeze(2)
+    .mul(w.reshape([1, 1, count, ...rest.map(() => 1)]))
+    .reshape([batch, channels * count, ...rest]);
+  return cat([args.sin(), args.cos()], 1);
+}

@@ -1,0 +1,43 @@
+/** Networks by name. A new one is a file and a line here. */
+import { z } from "zod";
+import type { Denoiser } from "../diffusion/denoiser.js";
+import { choiceOf, createPart, partsOf } from "../parts.js";
+import { VdmUnet } from "./vdm-unet.js";
+
+export { AttentionBlock, ResidualBlock } from "./blocks.js";
+export { fourierFeatures, timestepEmbedding } from "./features.js";
+export { Mlp, type MlpOptions } from "./mlp.js";
+export { VdmUnet, type VdmUnetOptions } from "./vdm-unet.js";
+
+/** What a network is told of the problem it serves. */
+export interface NetworkContext {
+  readonly imageChannels: number;
+  readonly gammaMin: number;
+  readonly gammaMax: number;
+}
+
+const network = partsOf<NetworkContext, Denoiser>();
+
+const networks = [
+  network(
+    "vdm-unet",
+    {
+      channels: z.number().int().positive().multipleOf(32).default(128),
+      depth: z.number().int().positive().default(8),
+      attention: z.enum(["middle", "everywhere"]).default("middle"),
+      fourierExponents: z.array(z.number().int()).default([6, 7]),
+      dropout: z.number().min(0).lt(1).default(0.1),
+    },
+    (options, context) => new VdmUnet({ ...options, ...context }),
+  ),
+] as const;
+
+/** Which network, with its options, as a config says it. */
+export const networkSchema = choiceOf(networks);
+
+export type NetworkConfig = z.output<typeof networkSchema>;
+
+/** The network that a config names. */
+export function createNetwork(config: NetworkConfig, context: NetworkContext): Denoiser {
+  return createPart(networks, config, context);
+}

@@ -1,0 +1,85 @@
+/** The layers of the networks: convolution, linear map, group normalisation. */
+import { conv2d, groupNorm, linear, type Tensor } from "../torch/index.js";
+import { type Initialiser, lecunNormal, one, zero } from "./initialisers.js";
+import { Module, Parameter } from "./module.js";
+
+export interface ConvolutionOptions {
+  /** Odd kernel width; zero padding keeps the image size. Default 3. */
+  readonly kernel?: number;
+  /** Law of the kernel; default lecun normal. The bias starts at 0. */
+  readonly law?: Initialiser;
+}
+
+/** Cross-correlation, stride 1, "same" zero padding: `[B, in, H, W] -> [B, out, H, W]`. */
+export class Convolution extends Module {
+  readonly weight: Parameter;
+  readonly bias: Parameter;
+  readonly #padding: number;
+
+  constructor(channelsIn: number, channelsOut: number, options: ConvolutionOptions = {}) {
+    super();
+    const { kernel = 3, law = lecunNormal(kernel * kernel * channelsIn) } = options;
+    this.weight = new Parameter([channelsOut, channelsIn, kernel, kernel], law, { format: "channelsLast" });
+    this.bias = new Parameter([channelsOut], zero, { decay: false });
+    this.#padding = (kernel - 1) / 2;
+  }
+
+  forward(x: Tensor): Tensor {
+    return conv2d(x, this.weight.value, this.bias.value, { padding: this.#padding });
+  }
+}
+
+export interface LinearOptions {
+  readonly law?: Initialiser;
+  readonly bias?: "with" | "without";
+}
+
+/** `x W^T + b` on the last dimension. */
+export class Linear extends Module {
+  readonly weight: Parameter;
+  readonly bias: Parameter | undefined;
+
+  constructor(featuresIn: number, featuresOut: number, options: LinearOptions = {}) {
+    super();
+    this.weight = new Parameter([featuresOut, featuresIn], options.law ?? lecunNormal(featuresIn));
+    this.bias = options.bias === "without" ? undefined : new Parameter([featuresOut], zero, { decay: false });
+  }
+
+  forward(x: Tensor): Tensor {
+    return linear(x, this.weight.value, this.bias ? this.bias.value : null);
+  }
+}
+
+/** Group normalisation with population variance, and the activation that follows it, in one kernel. */
+export class GroupNorm extends Module {
+  readonly weight: Parameter;
+  readonly bias: Parameter;
+  readonly #groups: number;
+  readonly #epsilon: number;
+  readonly #activation: "silu" | "none";
+
+  /** @throws Error when the channels do not divide into the groups. */
+  constructor(
+    channels: number,
+    options: { readonly groups?: number; readonly epsilon?: number; readonly activation: "silu" | "none" },
+  ) {
+    super();
+    this.#groups = options.groups ?? 32;
+    if (channels % this.#groups !== 0)
+      throw new Error(`expected a number of channels divisible by ${this.#groups} groups, got ${channels}`);
+    this.#epsilon = options.epsilon ?? 1e-6;
+    this.#activation = options.activation;
+    this.weight = new Parameter([channels], one);
+    this.bias = new Parameter([channels], zero, { decay: false });
+  }
+
+  /** `shift` `[B, C]` is added to every position before the statistics are taken. */
+  forward(x: Tensor, shift?: Tensor): Tensor {
+    return groupNorm(x, this.weight.value, this.bias.value, {
+      groups: this.#groups,
+      epsilon: this.#epsilon,
+      activation: this.#activation,
+      shift,
+    });
+  }
+}

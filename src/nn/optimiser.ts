@@ -1,0 +1,123 @@
+/** AdamW with the moving average of the weights, clipping and the learning rate's course, as one object. */
+import { call, clearGradients, noGrad, type Tensor, zerosLike } from "../torch/index.js";
+import { companions, type Parameter } from "./module.js";
+
+export interface AdamWOptions {
+  readonly learningRate: number;
+  readonly betas: readonly [number, number];
+  readonly epsilon: number;
+  readonly weightDecay: number;
+  /** Steps of linear warm-up: step k = 0, 1, ... uses `learningRate * min(k, warmup) / warmup`. */
+  readonly warmupSteps: number;
+  /** After warm-up: constant, or falling to 0 at `totalSteps`. */
+  readonly decay: "constant" | "linear" | "cosine";
+  readonly totalSteps: number;
+  /** Largest global norm of the gradient; null for none. */
+  readonly clipNorm: number | null;
+  /** `ema += (1 - rate) (p - ema)` after each step. */
+  readonly emaRate: number;
+}
+
+/** The rate used at optimiser step `k` = 0, 1, ... */
+export function learningRateAt(
+  k: number,
+  o: Pick<AdamWOptions, "learningRate" | "warmupSteps" | "decay" | "totalSteps">,
+): number {
+  if (k < o.warmupSteps) return (o.learningRate * k) / o.warmupSteps;
+  const progress = Math.min(1, (k - o.warmupSteps) / Math.max(1, o.totalSteps - o.warmupSteps));
+  switch (o.decay) {
+    case "constant":
+      return o.learningRate;
+    case "linear":
+      return o.learningRate * (1 - progress);
+    case "cosine":
+      return (o.learningRate * (1 + Math.cos(Math.PI * progress))) / 2;
+    default:
+      return o.decay satisfies never;
+  }
+}
+
+/**
+ * AdamW (decoupled weight decay on every parameter but biases) and the exponential moving average of the parameters.
+ *
+ *   m = b1 m + (1 - b1) g,  v = b2 v + (1 - b2) g^2
+ *   p -= lr (m / (1 - b1^k) / (sqrt(v / (1 - b2^k)) + eps) + weightDecay p),  ema += (1 - rate) (p - ema)
+ *
+ * The average starts at the initial parameters, without warm-up or debiasing (VDM's official settings).
+ */
+export class AdamW {
+  readonly parameters: readonly Parameter[];
+  readonly options: AdamWOptions;
+  readonly first: Tensor[];
+  readonly second: Tensor[];
+  readonly average: Tensor[];
+  /** Steps taken. */
+  count = 0;
+
+  constructor(parameters: readonly Parameter[], options: AdamWOptions) {
+    this.parameters = parameters;
+    this.options = options;
+    this.first = noGrad(() => parameters.map((p) => zerosLike(p.value.detach()).keep()));
+    this.second = noGrad(() => parameters.map((p) => zerosLike(p.value.detach()).keep()));
+    this.average = companions(parameters);
+    noGrad(() => this.average.forEach((average, i) => average.copy_((parameters[i] as Parameter).value)));
+  }
+
+  /** The rate that the next `step` uses. */
+  get learningRate(): number {
+    return learningRateAt(this.count, this.options);
+  }
+
+  /** Applies the accumulated gradients and forgets them. Parameters without a gradient count as gradient 0. */
+  step(): { readonly learningRate: number } {
+    const { betas, epsilon, weightDecay, clipNorm, emaRate } = this.options;
+    const { learningRate } = this;
+    this.count += 1;
+    noGrad(() => {
+      const values = this.parameters.map((p) => p.value);
+      const gradients = values.map((value) => value.grad ?? zerosLike(value));
+      const scale = clipNorm === null ? 1 : Math.min(1, clipNorm / (globalNorm(gradients) + 1e-12));
+      const decays = this.parameters.map((p) => (p.decay ? weightDecay : 0));
+      call(
+        "varidiff::adamw_",
+        values,
+        gradients,
+        this.first,
+        this.second,
+        this.average,
+        decays,
+        this.count,
+        learningRate,
+        betas[0],
+        betas[1],
+        epsilon,
+        emaRate,
+        scale,
+      );
+      clearGradients(values);
+    });
+    return { learningRate };
+  }
+
+  /** Runs with the averaged weights in the parameters' place, without gradients. */
+  averaged<R>(run: () => R): R {
+    const originals = this.parameters.map((parameter, i) => parameter.swap(this.average[i] as Tensor));
+    try {
+      return noGrad(run);
+    } finally {
+      this.parameters.forEach((parameter, i) => {
+        parameter.swap(originals[i] as Tensor);
+      });
+    }
+  }
+
+  dispose(): void {
+    for (const tensor of [...this.first, ...this.second, ...this.average]) tensor.dispose();
+  }
+}
+
+/** The L2 norm of all gradients together. */
+export function globalNorm(gradients: readonly Tensor[]): number {
+  const norms = call("aten::_foreach_norm.Scalar", gradients, 2) as Tensor[];
+  return Math.sqrt(norms.reduce((sum, norm) => sum + norm.item() ** 2, 0));
+}
