@@ -6,6 +6,7 @@ export function didYouMean(name: string, known: readonly string[]): string {
   const best = known
     .map((candidate) => ({ candidate, far: distance(name.toLowerCase(), candidate.toLowerCase()) }))
     .sort((a, b) => a.far - b.far)[0];
-  if (best && best.far <= Math.max(2, Math.floor(name.length / 3))) return `: did you mean "${best.candidate}"?`;
+  if (best && best.far <= Math.max(2, Math.floor(name.length / 3)))
+    return `: did you mean "${best.candidate}"?`;
   return known.length > 0 ? `; known: ${[...known].sort().join(", ")}` : "";
 }

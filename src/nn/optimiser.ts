@@ -60,7 +60,11 @@ export class AdamW {
     this.first = noGrad(() => parameters.map((p) => zerosLike(p.value.detach()).keep()));
     this.second = noGrad(() => parameters.map((p) => zerosLike(p.value.detach()).keep()));
     this.average = companions(parameters);
-    noGrad(() => this.average.forEach((average, i) => average.copy_((parameters[i] as Parameter).value)));
+    noGrad(() =>
+      this.average.forEach((average, i) => {
+        average.copy_((parameters[i] as Parameter).value);
+      }),
+    );
   }
 
   /** The rate that the next `step` uses. */
