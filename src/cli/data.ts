@@ -55,8 +55,8 @@ function addCommand(): Command {
       "after",
       "\nExamples:\n  varidiff data add cifar10 ~/downloads/cifar-10-binary.tar.gz\n  varidiff data add cats ./photos-of-cats\n",
     )
-    .action((name: string, place: string, { json }: JsonOption) => {
-      const path = addDataset(name, place);
+    .action(async (name: string, place: string, { json }: JsonOption) => {
+      const path = await addDataset(name, place);
       emit(
         { name, path },
         { json, text: () => `${name}: ${path}\nverify it with: varidiff data check ${name}` },

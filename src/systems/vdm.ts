@@ -195,17 +195,20 @@ export class VDM extends Module implements DiffusionSystem<VdmState>, BoundedLik
     }).bound.diffusion;
   }
 
-  /** The bound in bits per dimension, the mean of which is minimised. */
   objective(batch: Batch, { streams, pass }: StepContext): Objective {
     const x = this.#float(batch.pixels);
-    const draws = this.#draw(x, streams);
+    return this.objectiveAt(x, this.#draw(x, streams), { pass, condition: batch.condition });
+  }
+
+  /** The bound at given draws in bits per dimension, the mean of which is minimised. `x` as in `evaluate`. */
+  objectiveAt(
+    x: Tensor,
+    draws: VdmDraws,
+    o: { readonly pass: Pass; readonly condition?: Tensor | undefined },
+  ): Objective {
     const at =
       this.#options.scheduleGradient === "minimum-variance" ? this.#scheduleLeaves(draws.t) : undefined;
-    const { bound } = this.evaluate(x, draws, {
-      pass,
-      condition: batch.condition,
-      ...(at ? { at, steps: 0 } : {}),
-    });
+    const { bound } = this.evaluate(x, draws, { ...o, ...(at ? { at, steps: 0 } : {}) });
     const perImageBits = bitsPerDim(totalBound(bound), this.dimensions);
     const terms = Object.fromEntries(
       Object.entries(bound).map(([name, nats]) => [name, bitsPerDim(nats, this.dimensions)]),

@@ -45,6 +45,14 @@ test("shards are read in the order of their names, row group by row group", asyn
   await expect(open("validation")).rejects.toThrow(/it has train, test/);
 });
 
+test("shards in folders named after their split; those of other folders are another set's", async () => {
+  shard("train/0000.parquet", [await plainPng(1, [1, 2, 3])], [0]);
+  shard("validation/0000.parquet", [await plainPng(1, [4, 5, 6])], [1]);
+  shard("other/train-0.parquet", [await plainPng(1, [7, 8, 9])], [1]);
+  expect((await open()).length).toBe(1);
+  expect([...((await open("validation")).labels ?? [])]).toEqual([1]);
+});
+
 test("damage is named with file and row", async () => {
   const png = await plainPng(1, [1, 2, 3]);
   shard("train-0.parquet", [png, png, Buffer.from("no image")], [0, 0, 0]);

@@ -20,7 +20,7 @@ describe("where a data set is looked for", () => {
     for (const name of ["given", "registered", "data/mnist"]) mnist(at(name));
     process.env.VARIDIFF_DATA = at("data");
     expect(await originOf("mnist")).toBe(at("data/mnist"));
-    addDataset("mnist", at("registered"));
+    await addDataset("mnist", at("registered"));
     expect(await originOf("mnist")).toBe(at("registered"));
     expect(await originOf("mnist", at("given"))).toBe(at("given"));
   });
@@ -75,23 +75,28 @@ describe("where a data set is looked for", () => {
 });
 
 describe("registered sets", () => {
-  test("are listed, with the known ones", () => {
+  test("are listed, with the known ones", async () => {
     mnist(at("set"));
-    expect(addDataset("cats", at("set"))).toBe(at("set"));
+    expect(await addDataset("cats", at("set"))).toBe(at("set"));
     const listed = listDatasets();
     expect(listed.find(({ name }) => name === "cats")).toMatchObject({ found: at("set"), by: "registered" });
     expect(listed.find(({ name }) => name === "imagenet32-old")?.found).toBeUndefined();
     expect(new Set(catalogue.map(({ name }) => name)).size).toBe(catalogue.length);
   });
 
-  test("what cannot be read is not registered", () => {
-    expect(() => addDataset("cats", at("nowhere"))).toThrow(
+  test("what cannot be read is not registered", async () => {
+    await expect(addDataset("cats", at("nowhere"))).rejects.toThrow(
       /nowhere: expected a data set, but there is no such/,
     );
     put(at("empty/readme.txt"), "nothing");
-    expect(() => addDataset("cats", at("empty"))).toThrow(/found nothing of the kind/);
-    expect(() => addDataset("images", at("empty"))).toThrow(/name of a format/);
-    expect(() => addDataset("../x", at("empty"))).toThrow(/expected a name/);
+    await expect(addDataset("cats", at("empty"))).rejects.toThrow(/found nothing of the kind/);
+    await expect(addDataset("images", at("empty"))).rejects.toThrow(/name of a format/);
+    await expect(addDataset("../x", at("empty"))).rejects.toThrow(/expected a name/);
+    put(at("jpegs.zip"), zipFile({ "a/1.png": await plainPng(32, [1, 2, 3]) }));
+    await expect(addDataset("cifar10", at("jpegs.zip"))).rejects.toThrow(
+      /jpegs\.zip: expected CIFAR-10's binary batches/,
+    );
+    expect(listDatasets().some(({ by }) => by === "registered")).toBe(false);
     put(at("config/varidiff/data.json"), "[1]");
     expect(() => listDatasets()).toThrow(/data\.json: expected a JSON object of names and paths/);
   });

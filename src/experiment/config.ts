@@ -1,0 +1,77 @@
+/** What an experiment is: every key of a config, its type and its default. */
+import { z } from "zod";
+import { samplerNames } from "../diffusion/sampler/index.js";
+import { systems } from "../systems/index.js";
+
+const positive = z.number().int().positive();
+
+const common = {
+  data: z
+    .strictObject({
+      /** A known data set, a registered one, or a format (`images`, `npz`, `idx`, `parquet`) with a path. */
+      name: z.string().min(1).default("fashion-mnist"),
+      path: z.string().optional(),
+      /** Side of the square that images are cropped and resized to. */
+      size: positive.optional(),
+      augment: z.enum(["none", "flip-rotate", "flip-rotate-channels"]).default("none"),
+      /** Which split is measured. */
+      evaluationSplit: z.enum(["train", "validation", "test"]).default("test"),
+    })
+    .prefault({}),
+  train: z
+    .strictObject({
+      steps: positive.default(10_000),
+      /** Stops after so many minutes, if that is earlier. */
+      minutes: z.number().positive().optional(),
+      batchSize: positive.default(128),
+      seed: z.number().int().min(0).default(1),
+      logEvery: positive.default(100),
+      checkpointEvery: positive.default(1000),
+      /** Checkpoints kept besides that of step 0. */
+      keepCheckpoints: positive.default(3),
+      /** A grid of samples every so many steps; 0 for none. */
+      sampleEvery: z.number().int().min(0).default(5000),
+      /** Bits/dim of the evaluation split every so many steps; 0 for none. */
+      evaluateEvery: z.number().int().min(0).default(0),
+    })
+    .prefault({}),
+  optimiser: z
+    .strictObject({
+      learningRate: z.number().positive().default(2e-4),
+      betas: z.tuple([z.number().min(0).lt(1), z.number().min(0).lt(1)]).default([0.9, 0.99]),
+      epsilon: z.number().positive().default(1e-8),
+      weightDecay: z.number().min(0).default(0.01),
+      warmupSteps: z.number().int().min(0).default(100),
+      decay: z.enum(["constant", "linear", "cosine"]).default("constant"),
+      clipNorm: z.number().positive().nullable().default(null),
+      emaRate: z.number().min(0).lt(1).default(0.9999),
+    })
+    .prefault({}),
+  evaluate: z
+    .strictObject({
+      /** Images of the split that are measured; all where absent. */
+      images: positive.optional(),
+      /** Monte-Carlo draws of every image. */
+      passes: positive.default(1),
+      batchSize: positive.default(128),
+    })
+    .prefault({}),
+  sample: z
+    .strictObject({
+      count: positive.default(36),
+      /** Sampling steps T. */
+      steps: positive.default(250),
+      sampler: z.enum(samplerNames as [string, ...string[]]).default("ancestral"),
+    })
+    .prefault({}),
+  precision: z.enum(["auto", "float32", "bfloat16"]).default("auto"),
+  device: z.string().default("auto"),
+  threads: z.union([z.literal("auto"), positive]).default("auto"),
+} as const;
+
+/** A whole experiment. */
+export const configSchema = z.discriminatedUnion("system", [
+  z.strictObject({ system: z.literal("vdm"), model: systems.vdm.model.prefault({}), ...common }),
+]);
+
+export type Config = z.output<typeof configSchema>;
