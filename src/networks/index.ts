@@ -24,7 +24,7 @@ const networks = [
     {
       channels: z.number().int().positive().multipleOf(32).default(128),
       depth: z.number().int().positive().default(8),
-      attention: z.enum(["middle", "everywhere"]).default("middle"),
+      attention: z.enum(["none", "middle", "everywhere"]).default("middle"),
       fourierExponents: z.array(z.number().int()).default([6, 7]),
       dropout: z.number().min(0).lt(1).default(0.1),
     },

@@ -12,8 +12,8 @@ export interface VdmUnetOptions {
   readonly channels: number;
   /** Residual blocks on the way down, L; the way up has L + 1. */
   readonly depth: number;
-  /** Attention after every block, or in the middle alone. */
-  readonly attention: "middle" | "everywhere";
+  /** Attention in the middle alone (the paper's), after every block too, or none at all (for small machines). */
+  readonly attention: "middle" | "everywhere" | "none";
   /** Exponents n of the Fourier features `2 pi 2^n`; none where empty. */
   readonly fourierExponents: readonly number[];
   readonly dropout: number;
@@ -42,13 +42,13 @@ class Stage extends Module {
 
 class Middle extends Module {
   readonly block1: ResidualBlock;
-  readonly attention: AttentionBlock;
+  readonly attention: AttentionBlock | undefined;
   readonly block2: ResidualBlock;
 
-  constructor({ channels, dropout }: VdmUnetOptions) {
+  constructor({ channels, attention, dropout }: VdmUnetOptions) {
     super();
     this.block1 = new ResidualBlock(channels, channels, 4 * channels, dropout);
-    this.attention = new AttentionBlock(channels);
+    this.attention = attention === "none" ? undefined : new AttentionBlock(channels);
     this.block2 = new ResidualBlock(channels, channels, 4 * channels, dropout);
   }
 
@@ -122,14 +122,13 @@ export class VdmUnet extends Module implements Denoiser {
   }
 
   flops(height: number, width: number): number {
-    const { imageChannels: C, channels: E, depth: L, attention, fourierExponents } = this.#options;
+    const { imageChannels: C, channels: E, depth: L, fourierExponents } = this.#options;
     const positions = height * width;
     const conv = (i: number, o: number, k: number) => 2 * k * k * i * o * positions;
     const block = (i: number) =>
       conv(i, E, 3) + conv(E, E, 3) + 2 * 4 * E * E + (i === E ? 0 : conv(i, E, 1));
     const attend = 4 * conv(E, E, 1) + 4 * positions * positions * E;
     const stages = L * block(E) + 2 * block(E) + (L + 1) * block(2 * E);
-    const attentions = attention === "everywhere" ? 2 * L + 2 : 1;
     const condition = 2 * (E + 1) * 4 * E + 2 * 16 * E * E;
     return (
       condition +
@@ -141,12 +140,17 @@ export class VdmUnet extends Module implements Denoiser {
   }
 
   activations(height: number, width: number): number {
-    const { channels: E, depth: L, attention } = this.#options;
+    const { channels: E, depth: L } = this.#options;
     const positions = height * width;
     // Kept for backward: inputs of both normalisations and both convolutions, the sum; on the way up the wide ones.
     const block = 5 * E * positions;
     const wide = 8 * E * positions;
     const attend = 6 * E * positions + 3 * positions * positions;
-    return (L + 2) * block + (L + 1) * wide + (attention === "everywhere" ? 2 * L + 2 : 1) * attend;
+    return (L + 2) * block + (L + 1) * wide + this.#attentions() * attend;
+  }
+
+  #attentions(): number {
+    const { depth, attention } = this.#options;
+    return { none: 0, middle: 1, everywhere: 2 * depth + 2 }[attention];
   }
 }

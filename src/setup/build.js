@@ -16,9 +16,15 @@ import { SetupError } from "./setup-error.js";
 /** Compilers at a time: each takes up to 0.8 GB. */
 const maxCompilers = 2;
 
-/** Without -fopenmp, libtorch's parallel loops would be silently serial in the bridge. */
+/** The kernels' loops vectorise at -O3 only. Without -fopenmp, libtorch's parallel loops would be silently serial. */
 const codeFlags =
-  "-O2 -fPIC -fexceptions -frtti -fvisibility=hidden -fopenmp -fno-math-errno -fno-trapping-math";
+  "-O3 -fPIC -fexceptions -frtti -fvisibility=hidden -fopenmp -fno-math-errno -fno-trapping-math";
+
+/**
+ * NAPI_VERSION_EXPERIMENTAL: finalizers run inside the collector. At any numbered version they wait for the event loop,
+ * and a synchronous loop that forgets its tensors would keep them all.
+ */
+const experimentalNodeApi = 2147483647;
 
 /**
  * @typedef {object} BuildOptions
@@ -117,8 +123,7 @@ function flagsFor(libtorch, compiler, root) {
   return [
     newHeaders ? "-std=c++20" : "-std=c++17",
     ...codeFlags.split(" "),
-    "-DNAPI_EXPERIMENTAL",
-    "-DNODE_API_EXPERIMENTAL_NOGC_ENV_OPT_OUT",
+    `-DNAPI_VERSION=${experimentalNodeApi}`,
     `-D_GLIBCXX_USE_CXX11_ABI=${libtorch.cxx11Abi}`,
     ...[path.join(root, "native"), nodeHeaders, ...libtorch.includes].map((folder) => `-I${folder}`),
   ];

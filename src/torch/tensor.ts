@@ -516,20 +516,21 @@ export class Tensor {
   // ---- in place
 
   copy_(source: Tensor): this {
-    op.copy_(this, source);
-    return this;
+    return this.#changed(op.copy_(this, source));
   }
   add_(other: Tensor): this {
-    op.addTensor_(this, other);
-    return this;
+    return this.#changed(op.addTensor_(this, other));
   }
   mul_(other: Tensor | number): this {
-    if (typeof other === "number") op.mulScalar_(this, other);
-    else op.mulTensor_(this, other);
-    return this;
+    return this.#changed(typeof other === "number" ? op.mulScalar_(this, other) : op.mulTensor_(this, other));
   }
   zero_(): this {
-    op.zero_(this);
+    return this.#changed(op.zero_(this));
+  }
+
+  /** The operator hands back a second handle of the same tensor, which nobody needs. */
+  #changed(again: Tensor): this {
+    again.dispose();
     return this;
   }
 }

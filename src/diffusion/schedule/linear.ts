@@ -59,10 +59,8 @@ export class LearnedLinear extends NoiseSchedule {
   }
 
   at(t: Tensor): ScheduleValue {
-    const slope = this.w.value.to(t.dtype).abs();
-    return {
-      gamma: t.mul(slope).add(this.b.value.to(t.dtype)),
-      dGamma: slope.expand(t.rank === 0 ? [1] : t.shape),
-    };
+    const scalar = (parameter: Parameter) => parameter.value.to(t.dtype).reshape([]);
+    const slope = scalar(this.w).abs();
+    return { gamma: t.mul(slope).add(scalar(this.b)), dGamma: slope.expand(t.shape) };
   }
 }
