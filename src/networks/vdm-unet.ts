@@ -53,11 +53,8 @@ class Middle extends Module {
   }
 
   forward(x: Tensor, condition: Tensor, keys: DropoutKeys | undefined): Tensor {
-    return this.block2.forward(
-      this.attention.forward(this.block1.forward(x, condition, keys)),
-      condition,
-      keys,
-    );
+    const h = this.block1.forward(x, condition, keys);
+    return this.block2.forward(this.attention ? this.attention.forward(h) : h, condition, keys);
   }
 }
 
@@ -134,7 +131,7 @@ export class VdmUnet extends Module implements Denoiser {
       condition +
       conv(C * (1 + 2 * fourierExponents.length), E, 3) +
       stages +
-      attentions * attend +
+      this.#attentions() * attend +
       conv(E, C, 3)
     );
   }
