@@ -1,5 +1,5 @@
 /** Augmentation of a batch of byte images: mirrored, turned, with colour channels permuted (VDM's cifar10_aug). */
-import { imageBytes, type ImageShape } from "./source.js";
+import { type ImageShape, imageBytes } from "./source.js";
 
 export type Augmentation = "none" | "flip-rotate" | "flip-rotate-channels";
 
@@ -39,7 +39,9 @@ export function augment(
     const permute = kind === "flip-rotate-channels" && channels === 3 && draw(3) < 0.5;
     if (!flip && quarters === 0 && !permute) continue;
     applied[image] = 1;
-    const order = permute ? (permutations[Math.floor(draw(4) * permutations.length)] as readonly number[]) : undefined;
+    const order = permute
+      ? (permutations[Math.floor(draw(4) * permutations.length)] as readonly number[])
+      : undefined;
     const target = pixels.subarray(image * size, (image + 1) * size);
     const source = target.slice();
     for (let c = 0; c < channels; c++) {
@@ -47,7 +49,9 @@ export function augment(
       for (let y = 0; y < height; y++)
         for (let x = 0; x < width; x++) {
           const [row, column] = turned(y, x, height, width, quarters);
-          target[(c * height + y) * width + x] = source[from + row * width + (flip ? width - 1 - column : column)] as number;
+          target[(c * height + y) * width + x] = source[
+            from + row * width + (flip ? width - 1 - column : column)
+          ] as number;
         }
     }
   }
@@ -55,7 +59,13 @@ export function augment(
 }
 
 /** Where the pixel at (y, x) of the turned image comes from. */
-function turned(y: number, x: number, height: number, width: number, quarters: number): [row: number, column: number] {
+function turned(
+  y: number,
+  x: number,
+  height: number,
+  width: number,
+  quarters: number,
+): [row: number, column: number] {
   switch (quarters) {
     case 1:
       return [x, width - 1 - y];

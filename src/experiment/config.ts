@@ -22,7 +22,7 @@ const common = {
     .strictObject({
       steps: positive.default(10_000),
       /** Stops after so many minutes, if that is earlier. */
-      minutes: z.number().positive().optional(),
+      minutes: z.number().positive().nullable().default(null),
       batchSize: positive.default(128),
       seed: z.number().int().min(0).default(1),
       logEvery: positive.default(100),

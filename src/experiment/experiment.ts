@@ -1,7 +1,16 @@
 /** An experiment put together: its data, its system and the machine it runs on, from a config alone. */
+
+import {
+  augment,
+  drawsPerImage,
+  type ImageSource,
+  imageBytes,
+  type OnProgress,
+  openDataset,
+  type Split,
+} from "../data/index.js";
 import type { Denoiser, Pass } from "../diffusion/denoiser.js";
 import type { Batch, DiffusionSystem } from "../diffusion/system.js";
-import { augment, drawsPerImage, type ImageSource, imageBytes, type OnProgress, openDataset, type Split } from "../data/index.js";
 import { UserError } from "../errors.js";
 import { createSystem } from "../systems/index.js";
 import {
@@ -11,9 +20,9 @@ import {
   rand,
   resolveDevice,
   resolvePrecision,
+  type Streams,
   scope,
   setThreads,
-  type Streams,
 } from "../torch/index.js";
 import type { Config } from "./config.js";
 
@@ -28,7 +37,8 @@ export interface Machine {
 export function prepareMachine(config: Pick<Config, "device" | "precision" | "threads">): Machine {
   const device = resolveDevice(config.device);
   const fromEnvironment = Number(process.env.OMP_NUM_THREADS);
-  const automatic = Number.isInteger(fromEnvironment) && fromEnvironment > 0 ? fromEnvironment : physicalCores();
+  const automatic =
+    Number.isInteger(fromEnvironment) && fromEnvironment > 0 ? fromEnvironment : physicalCores();
   const threads = config.threads === "auto" ? automatic : config.threads;
   setThreads(threads);
   return { device, precision: resolvePrecision(config.precision, device), threads };
@@ -39,12 +49,17 @@ export async function openSplit(config: Config, split: Split, onProgress?: OnPro
   const { name, path, size } = config.data;
   const source = await openDataset({ name, path, size, split, onProgress });
   if (config.model.condition === "class" && !source.labels)
-    throw new UserError(`expected labels in data set "${name}" for model.condition class, found none: set model.condition=none`);
+    throw new UserError(
+      `expected labels in data set "${name}" for model.condition class, found none: set model.condition=none`,
+    );
   return source;
 }
 
 /** The system that a config describes for images of this shape, without parameters yet. */
-export function buildSystem(config: Config, shape: readonly [number, number, number]): { system: DiffusionSystem; denoiser: Denoiser } {
+export function buildSystem(
+  config: Config,
+  shape: readonly [number, number, number],
+): { system: DiffusionSystem; denoiser: Denoiser } {
   return createSystem(config, { shape });
 }
 
@@ -60,15 +75,22 @@ export function readBatch(
   const kind = o.config.data.augment;
   if (kind !== "none" && o.augmentWith) {
     const generator = o.augmentWith.generator("augment");
-    const draws = scope(() => rand([indices.length * drawsPerImage], generator, { dtype: "float64" }).toTypedArray()) as Float64Array;
+    const draws = scope(() =>
+      rand([indices.length * drawsPerImage], generator, { dtype: "float64" }).toTypedArray(),
+    ) as Float64Array;
     const applied = augment(bytes, source.shape, kind, draws);
     if (o.config.model.condition === "augmentation") condition = applied;
   }
   const { labels } = source;
   if (o.config.model.condition === "class" && labels)
-    condition = Float32Array.from({ length: indices.length }, (_, i) => labels[indices[i] as number] as number);
+    condition = Float32Array.from(
+      { length: indices.length },
+      (_, i) => labels[indices[i] as number] as number,
+    );
   const pixels = fromTypedArray(bytes, [indices.length, ...source.shape]).toDevice(o.device);
-  return condition ? { pixels, condition: fromTypedArray(condition, [indices.length]).toDevice(o.device) } : { pixels };
+  return condition
+    ? { pixels, condition: fromTypedArray(condition, [indices.length]).toDevice(o.device) }
+    : { pixels };
 }
 
 /** A pass outside training: dropout off. */

@@ -2,7 +2,7 @@
 import { BatchOrder, type ImageSource } from "../data/index.js";
 import type { DiffusionSystem } from "../diffusion/system.js";
 import { AdamW } from "../nn/index.js";
-import { noGrad, scope, Streams, stack, type Tensor, zeros } from "../torch/index.js";
+import { noGrad, Streams, scope, stack, type Tensor, zeros } from "../torch/index.js";
 import type { Config } from "./config.js";
 import { type Machine, readBatch } from "./experiment.js";
 
@@ -77,7 +77,9 @@ export class Trainer {
   /** Sums on the device: reading a number would wait for it. */
   #note(perExample: Tensor, terms: Readonly<Record<string, Tensor>>): void {
     this.#termNames = Object.keys(terms);
-    const means = stack([perExample, ...Object.values(terms)].map((values) => values.detach().mean().to("float64")));
+    const means = stack(
+      [perExample, ...Object.values(terms)].map((values) => values.detach().mean().to("float64")),
+    );
     this.#sums ??= zeros(means.shape, { dtype: "float64", device: means.device }).keep();
     this.#sums.add_(means);
     this.#summed += 1;
@@ -102,7 +104,12 @@ export class Trainer {
   /** Whether every weight is a finite number. */
   isFinite(): boolean {
     return scope(() =>
-      noGrad(() => stack(this.system.parameters().map((p) => p.value.detach().isFinite().all())).all().item() === 1),
+      noGrad(
+        () =>
+          stack(this.system.parameters().map((p) => p.value.detach().isFinite().all()))
+            .all()
+            .item() === 1,
+      ),
     );
   }
 
@@ -112,7 +119,10 @@ export class Trainer {
     const names = Array.from(this.system.namedParameters(), ([name]) => name);
     const named = (prefix: string, tensors: readonly Tensor[]): [string, Tensor][] =>
       names.map((name, i) => [prefix + name, tensors[i] as Tensor]);
-    const system = Object.entries(this.system.trainState?.() ?? {}).map(([name, t]): [string, Tensor] => [`system.${name}`, t]);
+    const system = Object.entries(this.system.trainState?.() ?? {}).map(([name, t]): [string, Tensor] => [
+      `system.${name}`,
+      t,
+    ]);
     return {
       weights: this.system.values(),
       ema: named("", average),
@@ -139,7 +149,8 @@ export class Trainer {
       copy(second, "second.", files.optimiser);
     });
     const state = new Map<string, Tensor>();
-    for (const [name, value] of files.optimiser) if (name.startsWith("system.")) state.set(name.slice("system.".length), value);
+    for (const [name, value] of files.optimiser)
+      if (name.startsWith("system.")) state.set(name.slice("system.".length), value);
     this.system.restoreTrainState?.(state);
     this.optimiser.count = step;
   }

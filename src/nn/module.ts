@@ -46,7 +46,7 @@ export class Parameter {
     if (value.shape.join() !== this.shape.join())
       throw new Error(`expected a parameter of shape [${this.shape.join(", ")}], got ${value}`);
     const before = this.#value;
-    this.#value = noGrad(() => value.detach().clone(this.format))
+    this.#value = noGrad(() => value.clone(this.format))
       .keep()
       .requireGrad();
     before?.dispose();
@@ -139,5 +139,5 @@ export abstract class Module {
 
 /** An uninitialised companion of each parameter, kept, for moments and averages. */
 export function companions(parameters: readonly Parameter[]): Tensor[] {
-  return noGrad(() => parameters.map((parameter) => emptyLike(parameter.value.detach()).keep()));
+  return noGrad(() => parameters.map((parameter) => emptyLike(parameter.value).keep()));
 }

@@ -57,8 +57,8 @@ export class AdamW {
   constructor(parameters: readonly Parameter[], options: AdamWOptions) {
     this.parameters = parameters;
     this.options = options;
-    this.first = noGrad(() => parameters.map((p) => zerosLike(p.value.detach()).keep()));
-    this.second = noGrad(() => parameters.map((p) => zerosLike(p.value.detach()).keep()));
+    this.first = noGrad(() => parameters.map((p) => zerosLike(p.value).keep()));
+    this.second = noGrad(() => parameters.map((p) => zerosLike(p.value).keep()));
     this.average = companions(parameters);
     noGrad(() =>
       this.average.forEach((average, i) => {
@@ -103,15 +103,23 @@ export class AdamW {
     return { learningRate };
   }
 
-  /** Runs with the averaged weights in the parameters' place, without gradients. */
-  averaged<R>(run: () => R): R {
+  /** Puts the averaged weights in the parameters' place until the function it returns is called. */
+  useAverage(): () => void {
     const originals = this.parameters.map((parameter, i) => parameter.swap(this.average[i] as Tensor));
-    try {
-      return noGrad(run);
-    } finally {
+    return () => {
       this.parameters.forEach((parameter, i) => {
         parameter.swap(originals[i] as Tensor);
       });
+    };
+  }
+
+  /** Runs with the averaged weights, without gradients. */
+  averaged<R>(run: () => R): R {
+    const restore = this.useAverage();
+    try {
+      return noGrad(run);
+    } finally {
+      restore();
     }
   }
 

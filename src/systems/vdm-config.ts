@@ -30,9 +30,14 @@ export function createVdm(config: z.output<typeof vdmModel>, { shape }: SystemCo
         `expected model.schedule.kind monotone-paper with model.scheduleGradient minimum-variance, got ${config.schedule.kind}`,
       );
     if (config.steps !== 0)
-      throw new UserError(`expected model.steps 0 (continuous time) with model.scheduleGradient minimum-variance, got ${config.steps}`);
+      throw new UserError(
+        `expected model.steps 0 (continuous time) with model.scheduleGradient minimum-variance, got ${config.steps}`,
+      );
   }
   const denoiser = createNetwork(config.network, { imageChannels: shape[0], gammaMin, gammaMax });
   const { prediction, steps, times, scheduleGradient } = config;
-  return { system: new VDM({ shape, schedule, denoiser, prediction, steps, times, scheduleGradient }), denoiser };
+  return {
+    system: new VDM({ shape, schedule, denoiser, prediction, steps, times, scheduleGradient }),
+    denoiser,
+  };
 }

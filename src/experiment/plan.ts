@@ -1,0 +1,58 @@
+/** What an experiment will cost, before anything of it is allocated. */
+import { catalogue } from "../data/index.js";
+import type { Config } from "./config.js";
+import { buildSystem, openSplit } from "./experiment.js";
+import { stringifyConfig } from "./load-config.js";
+
+export interface Plan {
+  readonly config: Config;
+  /** `[C, H, W]` */
+  readonly imageShape: readonly [number, number, number];
+  readonly parameters: number;
+  /** One forward pass of one image; undefined where the network does not say. */
+  readonly flopsPerImage: number | undefined;
+  readonly memory: {
+    /** Weights, gradients, two moments and the moving average, float32. */
+    readonly parameterBytes: number;
+    /** What a batch keeps between forward and backward. */
+    readonly activationBytes: number | undefined;
+  };
+}
+
+/** Known data sets are not opened for their shape. */
+async function imageShape(config: Config): Promise<readonly [number, number, number]> {
+  const known = catalogue.find(({ name }) => name === config.data.name)?.shape;
+  if (!known) return (await openSplit(config, "train")).shape;
+  const { size } = config.data;
+  return size === undefined ? known : [known[0], size, size];
+}
+
+export async function planOf(config: Config): Promise<Plan> {
+  const shape = await imageShape(config);
+  const { system, denoiser } = buildSystem(config, shape);
+  const parameters = system.parameterCount();
+  const elements = denoiser.activations?.(shape[1], shape[2]);
+  const width = config.precision === "float32" ? 4 : 2;
+  return {
+    config,
+    imageShape: shape,
+    parameters,
+    flopsPerImage: denoiser.flops?.(shape[1], shape[2]),
+    memory: {
+      parameterBytes: parameters * 4 * 5,
+      activationBytes: elements === undefined ? undefined : elements * width * config.train.batchSize,
+    },
+  };
+}
+
+export function describePlan({ config, imageShape, parameters, flopsPerImage, memory }: Plan): string {
+  const mega = (bytes: number) => `${(bytes / 1e6).toFixed(0)} MB`;
+  const activations = memory.activationBytes === undefined ? "unknown" : mega(memory.activationBytes);
+  const rows = [
+    `images          ${imageShape.join(" x ")} (channels x height x width)`,
+    `parameters      ${parameters.toLocaleString("en")}`,
+    `FLOPs per image ${flopsPerImage === undefined ? "unknown" : `${(flopsPerImage / 1e9).toFixed(2)} G forward, three times that in training`}`,
+    `memory          ${mega(memory.parameterBytes)} for weights, gradients, moments and average; about ${activations} for a batch of ${config.train.batchSize}`,
+  ];
+  return `${stringifyConfig(config)}\n${rows.map((row) => `# ${row}`).join("\n")}`;
+}

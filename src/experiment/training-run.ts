@@ -1,0 +1,350 @@
+/** A training with everything around it: the run folder, checkpoints, metrics, pictures, interruption. */
+import fs from "node:fs";
+import path from "node:path";
+import { setImmediate as turn } from "node:timers/promises";
+import type { ImageSource } from "../data/index.js";
+import { hasBound } from "../diffusion/system.js";
+import { UserError } from "../errors.js";
+import { makeFolder, removeLeftovers, writeFileAtomic } from "../io/index.js";
+import { loadTensors, Streams, torchVersion, toStored } from "../torch/index.js";
+import { type Checkpoint, newestWholeCheckpoint, writeCheckpoint } from "./checkpoint-files.js";
+import type { Config } from "./config.js";
+import { drawImages } from "./drawing.js";
+import { type BoundEstimate, estimateBound } from "./evaluation.js";
+import {
+  buildSystem,
+  evaluationPass,
+  type Machine,
+  openSplit,
+  prepareMachine,
+  readBatch,
+} from "./experiment.js";
+import { Journal, readMetrics } from "./journal.js";
+import { stringifyConfig } from "./load-config.js";
+import { provenance } from "./provenance.js";
+import { lockRun, type Run } from "./run-folder.js";
+import { type Reading, Trainer } from "./trainer.js";
+
+/** How a training is told about. */
+export interface TrainingReport {
+  /** A line for people: warnings, checkpoints, pictures. */
+  log(line: string): void;
+  /** After every step: how far it is, in steps or, where `train.minutes` limits it, in seconds. */
+  progress(state: {
+    readonly step: number;
+    readonly done: number;
+    readonly images: number;
+    readonly reading: Reading | undefined;
+  }): void;
+}
+
+export interface TrainingRequest {
+  readonly run: Run;
+  readonly config: Config;
+  readonly report: TrainingReport;
+  /** Ends the training after the step at hand, with a checkpoint. */
+  readonly signal?: AbortSignal;
+}
+
+export interface TrainingResult {
+  readonly run: string;
+  readonly step: number;
+  /** Time spent training, over all its sessions. */
+  readonly seconds: number;
+  readonly outcome: "finished" | "interrupted" | "nothing-to-do";
+  /** The last means of the training bound, bits/dim. */
+  readonly bitsPerDim: number | null;
+}
+
+/** Where a training stands, as its files say. */
+interface Standing {
+  readonly checkpoint: Checkpoint | undefined;
+  readonly seconds: number;
+}
+
+/**
+ * Trains `config` in `run`, from its newest whole checkpoint where there is one. A finished run is left as it is.
+ *
+ * @throws UserError when another process trains the run, or the loss stops being a number (the last good checkpoint
+ *   stays as it is)
+ */
+export async function trainRun(request: TrainingRequest): Promise<TrainingResult> {
+  const { run, config, report } = request;
+  const { checkpoint, warnings } = newestWholeCheckpoint(run);
+  for (const warning of warnings) report.log(warning);
+  const seconds = checkpoint ? secondsUntil(run, checkpoint.step) : 0;
+  if (checkpoint && isFinished(config, checkpoint.step, seconds))
+    return {
+      run: run.dir,
+      step: checkpoint.step,
+      seconds,
+      outcome: "nothing-to-do",
+      bitsPerDim: lastBits(run),
+    };
+
+  const lock = lockRun(run.dir);
+  try {
+    for (const folder of [run.paths.checkpoints, run.paths.samples, run.paths.events]) makeFolder(folder);
+    removeLeftovers(run.paths.checkpoints);
+    writeFileAtomic(run.paths.config, stringifyConfig(config));
+    const machine = prepareMachine(config);
+    const source = await openSplit(config, "train");
+    return await new Training(request, machine, source, { checkpoint, seconds }).go();
+  } finally {
+    lock.release();
+  }
+}
+
+function isFinished({ train }: Config, step: number, seconds: number): boolean {
+  return step >= train.steps || (train.minutes !== null && seconds >= train.minutes * 60);
+}
+
+function secondsUntil(run: Run, step: number): number {
+  if (!fs.existsSync(run.paths.metrics)) return 0;
+  const last = readMetrics(run).findLast((r) => r.step <= step && typeof r.seconds === "number");
+  return (last?.seconds as number | undefined) ?? 0;
+}
+
+function lastBits(run: Run): number | null {
+  const last = readMetrics(run).findLast((r) => r.event === "train");
+  return typeof last?.bitsPerDim === "number" ? last.bitsPerDim : null;
+}
+
+class Training {
+  readonly #run: Run;
+  readonly #config: Config;
+  readonly #report: TrainingReport;
+  readonly #signal: AbortSignal | undefined;
+  readonly #machine: Machine;
+  readonly #source: ImageSource;
+  readonly #trainer: Trainer;
+  readonly #journal: Journal;
+  readonly #secondsBefore: number;
+  #started = 0;
+  #bits: number | null = null;
+
+  constructor(
+    { run, config, report, signal }: TrainingRequest,
+    machine: Machine,
+    source: ImageSource,
+    at: Standing,
+  ) {
+    this.#run = run;
+    this.#config = config;
+    this.#report = report;
+    this.#signal = signal;
+    this.#machine = machine;
+    this.#source = source;
+    this.#secondsBefore = at.seconds;
+    const { system } = buildSystem(config, source.shape);
+    system.initialise(new Streams(config.train.seed), { device: machine.device });
+    this.#trainer = new Trainer(config, machine, system, source);
+    this.#journal = new Journal(run, at.checkpoint?.step ?? 0);
+    if (at.checkpoint) this.#resume(at.checkpoint);
+    this.#note(at.checkpoint ? "resume" : "start", {
+      parameters: system.parameterCount(),
+      data: {
+        name: source.name,
+        split: source.split,
+        images: source.length,
+        fingerprint: source.fingerprint,
+      },
+      provenance: { ...provenance({ libtorch: torchVersion().torch, ...machine }) },
+    });
+    if (!at.checkpoint) this.#checkpoint();
+  }
+
+  async go(): Promise<TrainingResult> {
+    const { train } = this.#config;
+    this.#started = performance.now();
+    try {
+      while (!isFinished(this.#config, this.#trainer.step, this.#seconds())) {
+        if (this.#signal?.aborted) return this.#end("interrupted");
+        const images = this.#trainer.advance();
+        const { step } = this.#trainer;
+        const last = isFinished(this.#config, step, this.#seconds());
+        const reading = step % train.logEvery === 0 || last ? this.#read() : undefined;
+        const done = train.minutes === null ? step : last ? train.minutes * 60 : Math.floor(this.#seconds());
+        this.#report.progress({ step, done, images, reading });
+        if (!last && step % train.checkpointEvery === 0) this.#checkpoint();
+        if (train.sampleEvery > 0 && step % train.sampleEvery === 0) await this.#draw();
+        if (train.evaluateEvery > 0 && step % train.evaluateEvery === 0) await this.#evaluate();
+        await turn();
+      }
+      return this.#end("finished");
+    } finally {
+      this.#journal.close();
+      this.#trainer.dispose();
+      this.#trainer.system.dispose();
+    }
+  }
+
+  #seconds(): number {
+    return this.#secondsBefore + (this.#started === 0 ? 0 : (performance.now() - this.#started) / 1000);
+  }
+
+  #note(
+    event: "start" | "resume" | "finish" | "interrupt" | "failed",
+    more: Record<string, string | number | object> = {},
+  ): void {
+    this.#journal.record({ event, step: this.#trainer.step, seconds: this.#seconds(), ...more });
+  }
+
+  #resume({ step, files, state }: Checkpoint): void {
+    const read = (stem: string) => {
+      const file = files[stem];
+      if (!file)
+        throw new UserError(
+          `expected ${stem}.safetensors in checkpoint ${step} of ${this.#run.dir}, found none`,
+        );
+      return loadTensors(file).tensors;
+    };
+    this.#trainer.restore(step, { weights: read("weights"), ema: read("ema"), optimiser: read("optimiser") });
+    const { threads, precision } = this.#machine;
+    for (const [what, now] of Object.entries({ threads, precision }))
+      if (state[what] !== now)
+        this.#report.log(
+          `this run was trained with ${what} ${state[what]}, now ${now}: it goes on, but its bits will differ`,
+        );
+    this.#report.log(`resuming ${this.#run.dir} at step ${step}`);
+  }
+
+  /** Means since the last reading, into the journal; stops the run where they are no numbers. */
+  #read(): Reading | undefined {
+    const reading = this.#trainer.read();
+    if (!reading) return undefined;
+    if (!Number.isFinite(reading.bitsPerDim)) this.#fail(`the loss became ${reading.bitsPerDim}`);
+    this.#bits = reading.bitsPerDim;
+    const { bitsPerDim, terms, learningRate } = reading;
+    this.#journal.record({
+      event: "train",
+      step: this.#trainer.step,
+      seconds: this.#seconds(),
+      bitsPerDim,
+      ...terms,
+      learningRate,
+    });
+    return reading;
+  }
+
+  #fail(what: string): never {
+    const { step } = this.#trainer;
+    this.#note("failed", { reason: what });
+    const last = newestWholeCheckpoint(this.#run).checkpoint?.step ?? 0;
+    throw new UserError(
+      `${what} by step ${step}; the checkpoint of step ${last} is kept: ` +
+        "try a smaller optimiser.learningRate, optimiser.clipNorm=1 or precision=float32",
+    );
+  }
+
+  #checkpoint(): void {
+    this.#read();
+    if (!this.#trainer.isFinite()) this.#fail("a weight stopped being a finite number");
+    const { step } = this.#trainer;
+    const { weights, ema, optimiser } = this.#trainer.tensors();
+    const stored = (tensors: readonly (readonly [string, Parameters<typeof toStored>[0]])[]) =>
+      tensors.map(([name, tensor]) => [name, toStored(tensor)] as const);
+    const { threads, precision, device } = this.#machine;
+    writeCheckpoint(this.#run, {
+      step,
+      tensors: { weights: stored(weights), ema: stored(ema), optimiser: stored(optimiser) },
+      state: {
+        seed: this.#config.train.seed,
+        system: this.#config.system,
+        shape: this.#source.shape,
+        threads,
+        precision,
+        device,
+      },
+      keep: this.#config.train.keepCheckpoints,
+    });
+  }
+
+  #end(outcome: "finished" | "interrupted"): TrainingResult {
+    this.#checkpoint();
+    this.#note(outcome === "finished" ? "finish" : "interrupt");
+    return {
+      run: this.#run.dir,
+      step: this.#trainer.step,
+      seconds: this.#seconds(),
+      outcome,
+      bitsPerDim: this.#bits,
+    };
+  }
+
+  /** A grid of samples of the averaged weights. */
+  async #draw(): Promise<void> {
+    const { step, system, optimiser } = this.#trainer;
+    const { count, steps, sampler } = this.#config.sample;
+    const restore = optimiser.useAverage();
+    try {
+      const { pixels } = await drawImages({
+        system,
+        count,
+        steps,
+        sampler,
+        streams: new Streams(this.#config.train.seed),
+        pass: evaluationPass(this.#machine),
+        device: this.#machine.device,
+        signal: this.#signal,
+      });
+      const { imageGrid } = await import("../plot/index.js");
+      const png = await imageGrid(pixels);
+      const file = path.join(this.#run.paths.samples, `${String(step).padStart(8, "0")}.png`);
+      writeFileAtomic(file, png);
+      const header = new DataView(png.buffer, png.byteOffset);
+      this.#journal.image(
+        "samples",
+        png,
+        { width: header.getUint32(16), height: header.getUint32(20) },
+        step,
+      );
+      this.#report.log(`samples at step ${step}: ${file}`);
+    } catch (error) {
+      if (!this.#signal?.aborted) throw error; // interrupted: the loop ends the run in order
+    } finally {
+      restore();
+    }
+  }
+
+  /** The bound of the evaluation split with the averaged weights. */
+  async #evaluate(): Promise<void> {
+    const { step, system, optimiser } = this.#trainer;
+    if (!hasBound(system)) return;
+    const source = await openSplit(this.#config, this.#config.data.evaluationSplit);
+    const { images = source.length, passes, batchSize } = this.#config.evaluate;
+    const restore = optimiser.useAverage();
+    let result: BoundEstimate;
+    try {
+      result = await estimateBound({
+        system,
+        source,
+        images: Math.min(images, source.length),
+        passes,
+        batchSize,
+        streams: new Streams(this.#config.train.seed),
+        pass: evaluationPass(this.#machine),
+        readBatch: (indices) =>
+          readBatch(source, indices, { config: this.#config, device: this.#machine.device }),
+        signal: this.#signal,
+      });
+    } catch (error) {
+      if (this.#signal?.aborted) return;
+      throw error;
+    } finally {
+      restore();
+    }
+    const { mean, standardError } = result.bitsPerDim;
+    this.#journal.record({
+      event: "evaluate",
+      step,
+      seconds: this.#seconds(),
+      bitsPerDim: mean,
+      standardError,
+      split: source.split,
+    });
+    this.#report.log(
+      `step ${step}: ${mean.toFixed(4)} +- ${standardError.toFixed(4)} bits/dim on ${result.images} ${source.split} images`,
+    );
+  }
+}
