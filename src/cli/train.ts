@@ -7,7 +7,7 @@ import { loadConfig } from "../experiment/load-config.js";
 import { describePlan, planOf } from "../experiment/plan.js";
 import { createRun, openRun, type Run } from "../experiment/run-folder.js";
 import { runConfig } from "../experiment/trained.js";
-import { trainRun } from "../experiment/training-run.js";
+import { type TrainingResult, trainRun } from "../experiment/training-run.js";
 import { collect, exitCodeOf, interruptible } from "./options.js";
 import { emit } from "./output.js";
 import { createProgress, formatDuration } from "./progress.js";
@@ -116,8 +116,8 @@ function extent({ train: { steps, minutes } }: Config): { readonly total: number
 export async function trainWithProgress(
   run: Run,
   config: Config,
-  options: { readonly json?: boolean | undefined },
-): Promise<void> {
+  options: { readonly json?: boolean | undefined; readonly quiet?: "yes" } = {},
+): Promise<TrainingResult> {
   const stop = interruptible();
   const progress = createProgress({ ...extent(config), label: run.name });
   let images = 0;
@@ -146,25 +146,25 @@ export async function trainWithProgress(
     progress.done();
     const caught = stop.caught();
     if (result.outcome === "interrupted" && caught) process.exitCode = exitCodeOf(caught);
-    const bits =
-      result.bitsPerDim === null ? "" : `, training bound ${result.bitsPerDim.toFixed(3)} bits/dim`;
-    emit(result, {
-      json: options.json,
-      text: () => {
-        switch (result.outcome) {
-          case "nothing-to-do":
-            return `${result.run} is finished at step ${result.step}: nothing to do (more: --set train.steps=N)`;
-          case "interrupted":
-            return `interrupted at step ${result.step}, checkpoint written; go on with: varidiff train --resume ${result.run}`;
-          case "finished":
-            return `${result.run}: ${result.step} steps in ${formatDuration(result.seconds)}${bits}\nmeasure it with: varidiff evaluate ${result.run}`;
-          default:
-            return result.outcome satisfies never;
-        }
-      },
-    });
+    if (options.quiet === undefined) emit(result, { json: options.json, text: () => describe(result) });
+    return result;
   } finally {
     progress.done();
     stop.release();
+  }
+}
+
+function describe({ outcome, run, step, seconds, bitsPerDim }: TrainingResult): string {
+  switch (outcome) {
+    case "nothing-to-do":
+      return `${run} is finished at step ${step}: nothing to do (more: --set train.steps=N)`;
+    case "interrupted":
+      return `interrupted at step ${step}, checkpoint written; go on with: varidiff train --resume ${run}`;
+    case "finished": {
+      const bits = bitsPerDim === null ? "" : `, training bound ${bitsPerDim.toFixed(3)} bits/dim`;
+      return `${run}: ${step} steps in ${formatDuration(seconds)}${bits}\nmeasure it with: varidiff evaluate ${run}`;
+    }
+    default:
+      return outcome satisfies never;
   }
 }

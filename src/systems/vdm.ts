@@ -105,10 +105,16 @@ export class VDM extends Module implements DiffusionSystem<VdmState>, BoundedLik
       scheduleGradient: "bound",
       ...options,
     };
-    if (this.#options.scheduleGradient === "minimum-variance" && !this.schedule.split())
-      throw new Error(
-        "expected a schedule whose end points are separate parameters (monotone-paper) for minimum-variance gradients",
-      );
+    if (this.#options.scheduleGradient === "minimum-variance") {
+      if (!this.schedule.split())
+        throw new Error(
+          "expected a schedule whose end points are separate parameters (monotone-paper) for minimum-variance gradients",
+        );
+      if (this.#options.steps !== 0)
+        throw new Error(
+          `expected continuous time (steps: 0) for minimum-variance gradients, got steps: ${this.#options.steps}`,
+        );
+    }
   }
 
   get shape(): Shape {
@@ -208,7 +214,7 @@ export class VDM extends Module implements DiffusionSystem<VdmState>, BoundedLik
   ): Objective {
     const at =
       this.#options.scheduleGradient === "minimum-variance" ? this.#scheduleLeaves(draws.t) : undefined;
-    const { bound } = this.evaluate(x, draws, { ...o, ...(at ? { at, steps: 0 } : {}) });
+    const { bound } = this.evaluate(x, draws, at ? { ...o, at } : o);
     const perImageBits = bitsPerDim(totalBound(bound), this.dimensions);
     const terms = Object.fromEntries(
       Object.entries(bound).map(([name, nats]) => [name, bitsPerDim(nats, this.dimensions)]),

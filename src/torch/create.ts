@@ -101,20 +101,22 @@ function shapeOf(values: Nested): number[] {
   return first === undefined ? [0] : [values.length, ...shapeOf(first)];
 }
 
-function flatten(values: Nested, into: number[]): void {
+function flatten(values: Nested, shape: Shape, into: number[]): void {
+  const [length, ...rest] = shape;
+  const found = typeof values === "number" ? undefined : values.length;
+  if (found !== length)
+    throw new TypeError(
+      `expected nested arrays of equal lengths, got ${found ?? "a number"} where ${length ?? "a number"} came first`,
+    );
   if (typeof values === "number") into.push(values);
-  else for (const value of values) flatten(value, into);
+  else for (const value of values) flatten(value, rest, into);
 }
 
 /** A tensor of nested numbers: `tensor([[1, 2], [3, 4]])`; a bare number gives a scalar. */
 export function tensor(values: Nested, options: TensorOptions = {}): Tensor {
   const shape = shapeOf(values);
   const flat: number[] = [];
-  flatten(values, flat);
-  if (flat.length !== shape.reduce((a, b) => a * b, 1))
-    throw new TypeError(
-      `expected nested arrays of equal lengths (shape [${shape.join(", ")}]), got ${flat.length} numbers`,
-    );
+  flatten(values, shape, flat);
   const exact = fromTypedArray(Float64Array.from(flat), shape);
   const { dtype = "float32", device = "cpu" } = options;
   return device === "cpu" && dtype === "float64" ? exact : exact.toDevice(device, dtype);

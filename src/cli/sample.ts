@@ -1,0 +1,209 @@
+/** `varidiff sample`: images from a run. */
+import fs from "node:fs";
+import path from "node:path";
+import { Command, Option } from "commander";
+import { samplerNamed, samplerNames } from "../diffusion/sampler/index.js";
+import { UserError } from "../errors.js";
+import { type Drawn, drawImages } from "../experiment/drawing.js";
+import { evaluationPass, openSplit } from "../experiment/experiment.js";
+import { openTrained, type Trained } from "../experiment/trained.js";
+import { makeFolder, writeFileAtomic, writeNpz } from "../io/index.js";
+import { imageGrid, type Pixels, writePngs } from "../plot/index.js";
+import { Streams } from "../torch/index.js";
+import { collect, exitCodeOf, interruptible, wholeNumber } from "./options.js";
+import { emit } from "./output.js";
+import { createProgress } from "./progress.js";
+
+interface SampleCommandOptions {
+  readonly count?: number;
+  readonly steps?: number;
+  readonly sampler?: string;
+  readonly seed: number;
+  readonly class?: number;
+  readonly grid?: boolean;
+  readonly npz?: boolean;
+  readonly pngDir?: string;
+  readonly trajectories?: number;
+  readonly out?: string;
+  readonly weights: "ema" | "raw";
+  readonly checkpoint?: number;
+  readonly set: readonly string[];
+  readonly json?: boolean;
+}
+
+export function sampleCommand(): Command {
+  return new Command("sample")
+    .description("Draw images from a run.")
+    .argument("<RUN>", "a run folder")
+    .option("-n, --count <N>", "how many images; default the config's", wholeNumber(1))
+    .option("--steps <T>", "sampling steps; default the config's", wholeNumber(1))
+    .addOption(
+      new Option("--sampler <NAME>", `how to step: ${samplerNames.join(", ")}; default the config's`),
+    )
+    .option("--seed <S>", "the same seed gives the same images", wholeNumber(0), 0)
+    .option(
+      "--class <K>",
+      "the class, where the run is class-conditional; default all in turn",
+      wholeNumber(0),
+    )
+    .option("--grid", "one PNG with all of them (the default)")
+    .option("--npz", "an npz with arr_0 [N, H, W, C] uint8")
+    .option("--png-dir <DIR>", "one PNG an image in this folder")
+    .option("--trajectories <N>", "also a PNG of N images on their way from noise", wholeNumber(1))
+    .option("--out <PATH>", "file name without extension; default in the run's samples/")
+    .addOption(
+      new Option("--weights <KIND>", "averaged or raw weights").choices(["ema", "raw"]).default("ema"),
+    )
+    .option("--checkpoint <STEP>", "a checkpoint other than the newest", wholeNumber(0))
+    .option("--set <KEY=VALUE>", "precision, device or threads for this command", collect, [])
+    .option("--json", "print one JSON document")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  varidiff sample runs/0001-quickstart -n 64
+  varidiff sample runs/0001-quickstart -n 64 --steps 50 --sampler ddim --seed 7
+  varidiff sample runs/0001-quickstart -n 1000 --npz --png-dir images
+  varidiff sample runs/0001-quickstart -n 16 --trajectories 8
+`,
+    )
+    .action(sample);
+}
+
+async function sample(dir: string, options: SampleCommandOptions): Promise<void> {
+  if (options.sampler !== undefined) samplerNamed(options.sampler);
+  const trained = openTrained(dir, {
+    weights: options.weights,
+    step: options.checkpoint,
+    overrides: options.set,
+  });
+  const { count: defaultCount, steps: defaultSteps, sampler: defaultSampler } = trained.config.sample;
+  const request = {
+    count: options.count ?? defaultCount,
+    steps: options.steps ?? defaultSteps,
+    sampler: options.sampler ?? defaultSampler,
+    seed: options.seed,
+  };
+  const stop = interruptible();
+  const progress = createProgress({
+    total: request.count * request.steps,
+    unit: "image steps",
+    label: "sample",
+  });
+  const start = performance.now();
+  let drawn: Drawn;
+  try {
+    const condition = await conditionOf(trained, request.count, options.class);
+    drawn = await drawImages({
+      system: trained.system,
+      ...request,
+      streams: new Streams(request.seed),
+      pass: evaluationPass(trained.machine),
+      device: trained.machine.device,
+      ...(condition ? { condition } : {}),
+      ...(options.trajectories ? { frames: 10 } : {}),
+      onProgress: (done) => progress.update(done),
+      signal: stop.signal,
+    });
+  } catch (error) {
+    const caught = stop.caught();
+    if (!caught) throw error;
+    throw new UserError("interrupted: nothing was written", { exitCode: exitCodeOf(caught) });
+  } finally {
+    progress.done();
+    stop.release();
+  }
+  const seconds = (performance.now() - start) / 1000;
+  const files = await write(trained, drawn, { ...options, ...request });
+  const { step, ema, machine } = trained;
+  emit(
+    { files, ...request, step, ema, precision: machine.precision, run: trained.run.name, seconds },
+    { json: options.json, text: () => [...trained.warnings, ...files].join("\n") },
+  );
+}
+
+/** The conditioning number of each image: the class asked for, or all classes in turn. */
+async function conditionOf(
+  { config }: Trained,
+  count: number,
+  asked: number | undefined,
+): Promise<Float32Array | undefined> {
+  if (config.model.condition !== "class") {
+    if (asked !== undefined)
+      throw new UserError("expected --class with a class-conditional run only (model.condition: class)");
+    return undefined;
+  }
+  const source = await openSplit(config, "train");
+  const classes = source.classes?.length ?? Math.max(...(source.labels ?? [0])) + 1;
+  if (asked !== undefined && asked >= classes)
+    throw new UserError(`expected a class from 0 to ${classes - 1}, got ${asked}`);
+  return Float32Array.from({ length: count }, (_, i) => asked ?? i % classes);
+}
+
+async function write(
+  { run, step, config }: Trained,
+  { pixels, trajectory }: Drawn,
+  options: SampleCommandOptions & { readonly steps: number; readonly sampler: string },
+): Promise<string[]> {
+  const name = `step${step}-${options.sampler}-T${options.steps}-seed${options.seed}`;
+  const base = options.out ?? path.join(run.paths.samples, name);
+  makeFolder(path.dirname(base));
+  const files: string[] = [];
+  const put = (file: string, bytes: Uint8Array) => {
+    writeFileAtomic(file, bytes);
+    files.push(file);
+  };
+  if (options.npz) {
+    writeNpz(`${base}.npz`, { arr_0: channelsLast(pixels) });
+    files.push(`${base}.npz`);
+  }
+  if (options.pngDir) files.push(...(await writePngs(options.pngDir, pixels)));
+  if (options.grid || !(options.npz || options.pngDir)) put(`${base}.png`, await imageGrid(pixels));
+  if (trajectory && options.trajectories) {
+    const shown = Math.min(options.trajectories, pixels.count);
+    put(
+      `${base}-trajectories.png`,
+      await trajectoryGrid(trajectory, shown, `${config.system}: from noise to image`),
+    );
+  }
+  for (const file of files)
+    if (!fs.existsSync(file)) throw new Error(`expected ${file} to have been written`);
+  return files;
+}
+
+/** For each of the first `count` images a row of latents above a row of the images predicted from them. */
+export function trajectoryGrid(
+  { latents, predictions, times }: NonNullable<Drawn["trajectory"]>,
+  count: number,
+  title: string,
+): Promise<Uint8Array> {
+  const { channels, height, width } = latents;
+  const row = times.length * channels * height * width;
+  const data = new Uint8Array(2 * count * row);
+  for (let i = 0; i < count; i++) {
+    data.set(latents.data.subarray(i * row, (i + 1) * row), 2 * i * row);
+    data.set(predictions.data.subarray(i * row, (i + 1) * row), (2 * i + 1) * row);
+  }
+  return imageGrid(
+    { data, count: 2 * count * times.length, channels, height, width },
+    {
+      columns: times.length,
+      columnLabels: times.map((t) => `t = ${t.toFixed(2)}`),
+      rowLabels: Array.from({ length: 2 * count }, (_, i) => (i % 2 === 0 ? "z" : "x from z")),
+      title,
+    },
+  );
+}
+
+function channelsLast({ data, count, channels, height, width }: Pixels): {
+  shape: number[];
+  data: Uint8Array;
+} {
+  const out = new Uint8Array(data.length);
+  const plane = height * width;
+  for (let n = 0; n < count; n++)
+    for (let c = 0; c < channels; c++)
+      for (let i = 0; i < plane; i++)
+        out[(n * plane + i) * channels + c] = data[(n * channels + c) * plane + i] as number;
+  return { shape: [count, height, width, channels], data: out };
+}
