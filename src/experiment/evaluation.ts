@@ -18,6 +18,8 @@ export interface BoundEstimate {
   readonly terms: Readonly<Record<string, Estimate>>;
   readonly images: number;
   readonly passes: number;
+  /** What the standard errors are over: independent batches where there are enough of them, else images. */
+  readonly errorsOver: "batches" | "images";
   /** Standard deviation over images of one draw of the bound: what one pass more would average away. */
   readonly drawDeviation: number;
 }
@@ -49,10 +51,17 @@ export function estimate(values: ArrayLike<number>): Estimate {
   return { mean, standardError: n > 1 ? Math.sqrt(squares / (n - 1) / n) : Number.NaN };
 }
 
+/** Fewer batches than this say too little about their own spread. */
+const enoughBatches = 20;
+
 /**
- * The variational bound, averaged over images and passes. The standard error is over images, each the mean of its
- * passes: it holds both what images differ by and what is left of the Monte-Carlo noise. Each batch draws from streams
- * of its own, so that the result depends on the seed, the batch size and nothing else.
+ * The variational bound, averaged over images and passes. Each batch draws from streams of its own, so that the result
+ * depends on the seed, the batch size and nothing else.
+ *
+ * The standard error holds both what images differ by and what is left of the Monte-Carlo noise. Times are spread
+ * evenly over a batch, so its images are not independent draws, but batches are: with 20 or more of them the error is
+ * that of the mean of batch means. With fewer it is over images (each the mean of its passes), which ignores the
+ * spreading and is on the large side.
  *
  * @throws the signal's reason when it aborts between two batches
  */
@@ -90,15 +99,25 @@ export async function estimateBound(request: BoundRequest): Promise<BoundEstimat
       request.onProgress?.(pass * images + start + indices.length, passes * images);
       await turn();
     }
+  const whole = Math.floor(images / batchSize);
+  const errorsOver = whole >= enoughBatches ? "batches" : "images";
+  const summarise = (values: Float64Array): Estimate => {
+    const { mean, standardError } = estimate(values);
+    if (errorsOver === "images") return { mean, standardError };
+    const means = Array.from(
+      { length: whole },
+      (_, b) => estimate(values.subarray(b * batchSize, (b + 1) * batchSize)).mean,
+    );
+    return { mean, standardError: estimate(means).standardError };
+  };
   const total = sums.get("total") as Float64Array;
   sums.delete("total");
-  const bitsPerDimension = estimate(total);
-  const second = estimate(squares).mean;
   return {
-    bitsPerDim: bitsPerDimension,
-    terms: Object.fromEntries(Array.from(sums, ([name, values]) => [name, estimate(values)])),
+    bitsPerDim: summarise(total),
+    terms: Object.fromEntries(Array.from(sums, ([name, values]) => [name, summarise(values)])),
     images,
     passes,
-    drawDeviation: Math.sqrt(Math.max(0, second - bitsPerDimension.mean ** 2)),
+    errorsOver,
+    drawDeviation: Math.sqrt(Math.max(0, estimate(squares).mean - estimate(total).mean ** 2)),
   };
 }
