@@ -76,11 +76,14 @@ export async function drawImages(request: DrawRequest): Promise<Drawn> {
       {
         ...(request.signal ? { signal: request.signal } : {}),
         onStep({ z, xHat }, done) {
-          const frame = shown.indexOf(done);
-          if (frame >= 0) {
-            view(frame, latents, visible(z));
-            view(frame, predictions, visible(xHat ?? z));
-          }
+          const put = (step: number, into: Uint8Array, seen: Tensor) => {
+            const frame = shown.indexOf(step);
+            if (frame >= 0) view(frame, into, visible(seen));
+          };
+          put(done, latents, z);
+          // What step `done` predicted, it predicted from the latent before it.
+          if (xHat) put(done - 1, predictions, xHat);
+          if (done === steps) put(done, predictions, xHat ?? z);
           request.onProgress?.(start * steps + done * n, count * steps);
         },
       },

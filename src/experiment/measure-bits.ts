@@ -1,26 +1,12 @@
 /** The metric `bpd`: the variational bound of a run on a split, with what it was measured on. */
-import type { Split } from "../data/index.js";
 import { hasBound } from "../diffusion/system.js";
 import { UserError } from "../errors.js";
 import { Streams, torchVersion } from "../torch/index.js";
 import { type Estimate, estimateBound } from "./evaluation.js";
 import { evaluationPass, openSplit, readBatch } from "./experiment.js";
-import type { MetricResult } from "./metrics.js";
+import type { MeasureRequest, MetricResult } from "./metric.js";
 import { provenance } from "./provenance.js";
 import type { Trained } from "./trained.js";
-
-/** What may be asked of a measurement; what is not given comes from the run's config. */
-export interface MeasureRequest {
-  readonly split?: Split | undefined;
-  readonly images?: number | undefined;
-  readonly passes?: number | undefined;
-  readonly batchSize?: number | undefined;
-  /** T of the bound, 0 for continuous time. */
-  readonly steps?: number | undefined;
-  readonly seed: number;
-  onProgress(done: number, total: number): void;
-  readonly signal?: AbortSignal | undefined;
-}
 
 const show = ({ mean, standardError }: Estimate): string =>
   `${mean.toFixed(4)} +- ${standardError.toFixed(4)}`;
