@@ -1,5 +1,5 @@
 /** AdamW with the moving average of the weights, clipping and the learning rate's course, as one object. */
-import { call, clearGradients, noGrad, type Tensor, zerosLike } from "../torch/index.js";
+import { call, clearGradients, noGrad, stack, type Tensor, zerosLike } from "../torch/index.js";
 import { companions, type Parameter } from "./module.js";
 
 export interface AdamWOptions {
@@ -131,5 +131,5 @@ export class AdamW {
 /** The L2 norm of all gradients together. */
 export function globalNorm(gradients: readonly Tensor[]): number {
   const norms = call("aten::_foreach_norm.Scalar", gradients, 2) as Tensor[];
-  return Math.sqrt(norms.reduce((sum, norm) => sum + norm.item() ** 2, 0));
+  return stack(norms).square().sum().sqrt().item(); // one wait for the device, not one a parameter
 }
