@@ -67,6 +67,7 @@ async function evaluate(dir: string, options: EvaluateOptions): Promise<void> {
     step: options.checkpoint,
     overrides: options.set,
   });
+  for (const warning of trained.warnings) process.stderr.write(`${warning}\n`);
   const stop = interruptible();
   const results: ({ readonly name: string } & MetricResult)[] = [];
   try {
@@ -93,15 +94,13 @@ async function evaluate(dir: string, options: EvaluateOptions): Promise<void> {
   } finally {
     stop.release();
   }
-  const { run, step } = trained;
-  makeFolder(run.paths.evaluation);
-  for (const { name, document } of results) {
-    const file = path.join(
-      run.paths.evaluation,
-      `${name}-${document.split ?? "samples"}-${String(step).padStart(8, "0")}.json`,
+  const { paths } = trained.run;
+  makeFolder(paths.evaluation);
+  for (const { name, document } of results)
+    writeFileAtomic(
+      path.join(paths.evaluation, `${resultName(name, document)}.json`),
+      `${JSON.stringify(document, null, 2)}\n`,
     );
-    writeFileAtomic(file, `${JSON.stringify(document, null, 2)}\n`);
-  }
   const [only] = results;
   emit(
     results.length === 1 && only
@@ -109,7 +108,24 @@ async function evaluate(dir: string, options: EvaluateOptions): Promise<void> {
       : Object.fromEntries(results.map(({ name, document }) => [name, document])),
     {
       json: options.json,
-      text: () => [...trained.warnings, ...results.map(({ summary }) => summary)].join("\n"),
+      text: () => results.map(({ summary }) => summary).join("\n"),
     },
   );
+}
+
+/** As in `bpd-test-00008000-ema-10000x1`: a result is replaced by another of the same kind alone. */
+function resultName(
+  metric: string,
+  { split, step, ema, steps, images, passes }: MetricResult["document"],
+): string {
+  const chain = typeof steps === "number" && steps > 0 ? [`T${steps}`] : [];
+  const parts = [
+    metric,
+    split,
+    String(step).padStart(8, "0"),
+    ema ? "ema" : "raw",
+    ...chain,
+    `${images}x${passes}`,
+  ];
+  return parts.join("-");
 }

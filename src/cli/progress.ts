@@ -46,7 +46,7 @@ export function createProgress(options: ProgressOptions): Progress {
   /** Whether a live line stands on the terminal, its end still open. */
   let open = false;
 
-  const draw = () => `${CLEAR_LINE}${cut(line, (stream.columns ?? 80) - 1)}`;
+  const draw = () => `${CLEAR_LINE}${cut(line, (stream.columns || 80) - 1)}`;
   const show = () => {
     stream.write(live ? draw() : `${line}\n`);
     open = live;
@@ -95,7 +95,9 @@ function describe(
     parts.push(`${name} ${typeof value === "number" ? formatNumber(value) : value}`);
   }
   if (perSecond !== undefined && perSecond > 0) {
-    parts.push(`${perSecond >= 100 ? grouped(Math.round(perSecond)) : perSecond.toPrecision(3)} ${unit}/s`);
+    // Seconds per second say nothing.
+    if (unit !== "s")
+      parts.push(`${perSecond >= 100 ? grouped(Math.round(perSecond)) : perSecond.toPrecision(3)} ${unit}/s`);
     if (done < total) parts.push(`${formatDuration((total - done) / perSecond)} left`);
   }
   return parts.join("  ");

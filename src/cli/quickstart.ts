@@ -1,6 +1,9 @@
 /** `varidiff quickstart`: the main job from start to end in a few minutes, and what to try next. */
 import path from "node:path";
 import { Command } from "commander";
+import { drawLosses } from "../analysis/losses.js";
+import { trajectoryGrid } from "../analysis/trajectories.js";
+import { writeDrawing } from "../analysis/write.js";
 import { UserError } from "../errors.js";
 import { configSchema } from "../experiment/config.js";
 import { drawImages } from "../experiment/drawing.js";
@@ -8,16 +11,15 @@ import { evaluationPass } from "../experiment/experiment.js";
 import { readMetrics } from "../experiment/journal.js";
 import { loadConfig } from "../experiment/load-config.js";
 import { measureBits } from "../experiment/measure-bits.js";
-import { createRun, type Run } from "../experiment/run-folder.js";
+import { createRun } from "../experiment/run-folder.js";
 import { openTrained, type Trained } from "../experiment/trained.js";
 import { makeFolder, writeFileAtomic } from "../io/index.js";
-import { imageGrid, lineChart, writeFigure } from "../plot/index.js";
+import { imageGrid } from "../plot/index.js";
 import { packageRoot } from "../setup/locate.js";
 import { Streams } from "../torch/index.js";
 import { collect, exitCodeOf, interruptible } from "./options.js";
 import { emit } from "./output.js";
 import { createProgress } from "./progress.js";
-import { trajectoryGrid } from "./sample.js";
 import { trainWithProgress } from "./train.js";
 
 interface QuickstartOptions {
@@ -65,9 +67,15 @@ async function quickstart(options: QuickstartOptions): Promise<void> {
     const opened = openTrained(run.dir, { weights: "ema", overrides: [] });
     const bits = await measure(opened, stop.signal);
     const pictures = await draw(opened, stop.signal);
-    const losses = await plotLosses(run);
+    const losses = path.join(run.paths.figures, "losses");
+    await writeDrawing(losses, drawLosses(readMetrics(run), run.name));
     emit(
-      { run: run.dir, training: trained, evaluation: bits.document, pictures: { ...pictures, losses } },
+      {
+        run: run.dir,
+        training: trained,
+        evaluation: bits.document,
+        pictures: { ...pictures, losses: `${losses}.png` },
+      },
       {
         json: options.json,
         text: () =>
@@ -77,7 +85,7 @@ async function quickstart(options: QuickstartOptions): Promise<void> {
             "",
             `samples               ${pictures.samples}`,
             `from noise to image   ${pictures.trajectories}`,
-            `losses                ${losses}`,
+            `losses                ${losses}.png`,
             `the run               ${run.dir}`,
             "",
             "What to try next:",
@@ -157,26 +165,4 @@ async function draw(
   } finally {
     progress.done();
   }
-}
-
-/** The training bound and its parts against the step. */
-async function plotLosses(run: Run): Promise<string> {
-  const records = readMetrics(run).filter((r) => r.event === "train");
-  const x = records.map((r) => r.step);
-  const of = (name: string) => ({ name, x, y: records.map((r) => Number(r[name])) });
-  const chart = lineChart({
-    title: "Training bound",
-    subtitle: `${run.name}: means between two readings`,
-    x: { label: "step" },
-    y: { label: "bits/dim", scale: "log" },
-    series: [{ ...of("bitsPerDim"), name: "total" }, of("diffusion"), of("reconstruction"), of("prior")],
-  });
-  const rows = records.map((r) => ({
-    step: r.step,
-    bitsPerDim: Number(r.bitsPerDim),
-    diffusion: Number(r.diffusion),
-    reconstruction: Number(r.reconstruction),
-    prior: Number(r.prior),
-  }));
-  return (await writeFigure(path.join(run.paths.figures, "losses"), chart, rows)).png;
 }

@@ -150,7 +150,8 @@ function readSummary(run: Run): RunSummary {
     dir: run.dir,
     status: statusOf(run, {
       failed: metrics.at(-1)?.event === "failed",
-      done: steps !== undefined && step >= steps,
+      // By its steps, or by its minutes, which only the trainer knows to have passed.
+      done: (steps !== undefined && step >= steps) || metrics.at(-1)?.event === "finish",
     }),
     system: String(config.system ?? "?"),
     data: String(data.name ?? "?"),

@@ -2,6 +2,7 @@
 import fs from "node:fs";
 import path from "node:path";
 import { Command, Option } from "commander";
+import { trajectoryGrid } from "../analysis/trajectories.js";
 import { samplerNamed, samplerNames } from "../diffusion/sampler/index.js";
 import { UserError } from "../errors.js";
 import { type Drawn, drawImages } from "../experiment/drawing.js";
@@ -77,6 +78,7 @@ async function sample(dir: string, options: SampleCommandOptions): Promise<void>
     step: options.checkpoint,
     overrides: options.set,
   });
+  for (const warning of trained.warnings) process.stderr.write(`${warning}\n`);
   const { count: defaultCount, steps: defaultSteps, sampler: defaultSampler } = trained.config.sample;
   const request = {
     count: options.count ?? defaultCount,
@@ -118,13 +120,13 @@ async function sample(dir: string, options: SampleCommandOptions): Promise<void>
   const { step, ema, machine } = trained;
   emit(
     { files, ...request, step, ema, precision: machine.precision, run: trained.run.name, seconds },
-    { json: options.json, text: () => [...trained.warnings, ...files].join("\n") },
+    { json: options.json, text: () => files.join("\n") },
   );
 }
 
 /** The conditioning number of each image: the class asked for, or all classes in turn. */
-async function conditionOf(
-  { config }: Trained,
+export async function conditionOf(
+  { config }: Pick<Trained, "config">,
   count: number,
   asked: number | undefined,
 ): Promise<Float32Array | undefined> {
@@ -145,7 +147,13 @@ async function write(
   { pixels, trajectory }: Drawn,
   options: SampleCommandOptions & { readonly steps: number; readonly sampler: string },
 ): Promise<string[]> {
-  const name = `step${step}-${options.sampler}-T${options.steps}-seed${options.seed}`;
+  const kind = [
+    ...(options.weights === "raw" ? ["raw"] : []),
+    ...(options.class === undefined ? [] : [`class${options.class}`]),
+  ];
+  const name = [`step${step}`, ...kind, options.sampler, `T${options.steps}`, `seed${options.seed}`].join(
+    "-",
+  );
   const base = options.out ?? path.join(run.paths.samples, name);
   makeFolder(path.dirname(base));
   const files: string[] = [];
@@ -169,30 +177,6 @@ async function write(
   for (const file of files)
     if (!fs.existsSync(file)) throw new Error(`expected ${file} to have been written`);
   return files;
-}
-
-/** For each of the first `count` images a row of latents above a row of the images predicted from them. */
-export function trajectoryGrid(
-  { latents, predictions, times }: NonNullable<Drawn["trajectory"]>,
-  count: number,
-  title: string,
-): Promise<Uint8Array> {
-  const { channels, height, width } = latents;
-  const row = times.length * channels * height * width;
-  const data = new Uint8Array(2 * count * row);
-  for (let i = 0; i < count; i++) {
-    data.set(latents.data.subarray(i * row, (i + 1) * row), 2 * i * row);
-    data.set(predictions.data.subarray(i * row, (i + 1) * row), (2 * i + 1) * row);
-  }
-  return imageGrid(
-    { data, count: 2 * count * times.length, channels, height, width },
-    {
-      columns: times.length,
-      columnLabels: times.map((t) => `t = ${t.toFixed(2)}`),
-      rowLabels: Array.from({ length: 2 * count }, (_, i) => (i % 2 === 0 ? "z" : "x from z")),
-      title,
-    },
-  );
 }
 
 function channelsLast({ data, count, channels, height, width }: Pixels): {

@@ -1,4 +1,5 @@
 /** `varidiff train`: a new run from a config, or an old one resumed. */
+import fs from "node:fs";
 import path from "node:path";
 import { Command } from "commander";
 import { UserError } from "../errors.js";
@@ -42,7 +43,7 @@ export function trainCommand(): Command {
 Examples:
   varidiff train configs/quickstart.yaml
   varidiff train configs/fashion-mnist-cpu.yaml --set train.steps=20000 --out runs/long
-  varidiff train configs/cifar10.yaml --dry-run
+  varidiff train configs/vdm/cifar10.yaml --dry-run
   varidiff train --resume runs/0001-quickstart
   varidiff train --resume runs/0001-quickstart --set train.steps=40000
 
@@ -58,9 +59,7 @@ async function train(file: string | undefined, options: TrainOptions): Promise<v
   if (options.resume !== undefined && options.out !== undefined)
     throw new UserError("expected --out with a new run only, got it with --resume");
   const old = options.resume === undefined ? undefined : openRun(options.resume);
-  const config = old
-    ? resumedConfig(options.resume as string, options.set)
-    : newConfig(file as string, options.set);
+  const config = old ? runConfig(old, options.set) : newConfig(file as string, options.set);
 
   if (options.dryRun) {
     const plan = await planOf(config);
@@ -80,32 +79,6 @@ async function train(file: string | undefined, options: TrainOptions): Promise<v
 
 function newConfig(file: string, overrides: readonly string[]): Config {
   return loadConfig(configSchema, { file, overrides });
-}
-
-/** What may change when a run goes on; everything else is what was trained. */
-const free = new Set(["evaluate", "sample", "precision", "device", "threads"]);
-const freeTraining = new Set([
-  "steps",
-  "minutes",
-  "logEvery",
-  "checkpointEvery",
-  "keepCheckpoints",
-  "sampleEvery",
-  "evaluateEvery",
-]);
-
-/** @throws UserError for an override that would change what was trained. */
-function resumedConfig(dir: string, overrides: readonly string[]): Config {
-  for (const override of overrides) {
-    const [key = "", second = ""] = (override.split("=")[0] as string).split(".");
-    if (
-      !free.has(key) &&
-      !(key === "train" && freeTraining.has(second)) &&
-      !(key === "data" && second === "path")
-    )
-      throw new UserError(`"${override}" would change what ${dir} was trained for: start a new run for it`);
-  }
-  return runConfig(openRun(dir), overrides);
 }
 
 function extent({ train: { steps, minutes } }: Config): { readonly total: number; readonly unit: string } {
@@ -151,6 +124,7 @@ export async function trainWithProgress(
   } finally {
     progress.done();
     stop.release();
+    if (fs.readdirSync(run.dir).length === 0) fs.rmdirSync(run.dir); // a run that never began
   }
 }
 

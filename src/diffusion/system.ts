@@ -3,6 +3,7 @@ import type { Module } from "../nn/index.js";
 import type { Shape, Streams, Tensor } from "../torch/index.js";
 import type { Pass } from "./denoiser.js";
 import type { Bound } from "./likelihood/bound.js";
+import { NoiseSchedule } from "./schedule/schedule.js";
 
 /** Images as a system is given them. */
 export interface Batch {
@@ -93,10 +94,29 @@ export interface PerTimeLoss {
   diffusionAt(batch: Batch, t: Tensor, context: BoundContext): Tensor;
 }
 
+/** A system whose forward process can be drawn from by itself. */
+export interface ForwardView {
+  /** A draw of z_t for each image at its time `t` `[B]`, `[B, C, H, W]` in the system's own range. */
+  noised(batch: Batch, t: Tensor, streams: Streams): Tensor;
+}
+
+/** A system with one noise schedule for all pixels of all images. */
+export interface SharedSchedule {
+  readonly schedule: NoiseSchedule;
+}
+
 export function hasBound<T extends DiffusionSystem>(system: T): system is T & BoundedLikelihood {
   return "bound" in system;
 }
 
 export function hasPerTimeLoss<T extends DiffusionSystem>(system: T): system is T & PerTimeLoss {
   return "diffusionAt" in system;
+}
+
+export function hasForwardView<T extends DiffusionSystem>(system: T): system is T & ForwardView {
+  return "noised" in system;
+}
+
+export function hasSharedSchedule<T extends DiffusionSystem>(system: T): system is T & SharedSchedule {
+  return "schedule" in system && system.schedule instanceof NoiseSchedule;
 }

@@ -34,7 +34,7 @@ export interface Drawn {
 }
 
 /** Latents as something to look at: [-1, 1] to 0 .. 255, cut at both ends. */
-function visible(z: Tensor): Uint8Array {
+export function visible(z: Tensor): Uint8Array {
   return scope(() =>
     noGrad(() => z.add(1).mul(127.5).round().clamp(0, 255).to("uint8").toTypedArray()),
   ) as Uint8Array;

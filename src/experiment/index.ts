@@ -1,5 +1,20 @@
-/** Experiments: configs, runs, checkpoints, training and evaluation. */
+/** Experiments: configs, runs, checkpoints, training, evaluation and drawing. */
+export {
+  type Checkpoint,
+  listCheckpoints,
+  newestWholeCheckpoint,
+  openCheckpoint,
+} from "./checkpoint-files.js";
 export { type Config, configSchema } from "./config.js";
+export { ConfigError, type ConfigProblem } from "./config-errors.js";
+export { type Drawn, type DrawRequest, drawImages } from "./drawing.js";
+export {
+  type BoundEstimate,
+  type BoundRequest,
+  type Estimate,
+  estimate,
+  estimateBound,
+} from "./evaluation.js";
 export {
   buildSystem,
   evaluationPass,
@@ -8,5 +23,14 @@ export {
   prepareMachine,
   readBatch,
 } from "./experiment.js";
-export { loadConfig, stringifyConfig } from "./load-config.js";
+export { type MetricsRecord, readMetrics } from "./journal.js";
+export { type ConfigRequest, loadConfig, stringifyConfig } from "./load-config.js";
+export { measureBits } from "./measure-bits.js";
+export type { MeasureRequest, Metric, MetricResult } from "./metric.js";
+export { metricNamed, metricNames } from "./metrics.js";
+export { type Plan, planOf } from "./plan.js";
+export { type Provenance, provenance } from "./provenance.js";
+export { createRun, listRuns, type NewRun, type OpenedRun, openRun, type Run } from "./run-folder.js";
+export { openTrained, runConfig, type Trained, type TrainedRequest } from "./trained.js";
 export { type Reading, Trainer } from "./trainer.js";
+export { type TrainingReport, type TrainingRequest, type TrainingResult, trainRun } from "./training-run.js";

@@ -31,9 +31,40 @@ export interface TrainedRequest {
   readonly overrides: readonly string[];
 }
 
-/** The config of a run. */
+/** What may change once a run is trained; everything else is what was trained. */
+const free: readonly string[] = [
+  "data.path",
+  "data.evaluationSplit",
+  "evaluate",
+  "sample",
+  "precision",
+  "device",
+  "threads",
+  ...[
+    "steps",
+    "minutes",
+    "logEvery",
+    "checkpointEvery",
+    "keepCheckpoints",
+    "sampleEvery",
+    "evaluateEvery",
+  ].map((key) => `train.${key}`),
+];
+
+/**
+ * The config of a run.
+ * @throws UserError for an override that would change what was trained
+ */
 export function runConfig(run: OpenedRun, overrides: readonly string[] = []): Config {
-  return loadConfig(configSchema, { text: run.configText, file: run.paths.config, overrides });
+  const config = loadConfig(configSchema, { text: run.configText, file: run.paths.config, overrides });
+  for (const override of overrides) {
+    const key = (override.split("=")[0] as string).trim();
+    if (!free.some((name) => key === name || key.startsWith(`${name}.`)))
+      throw new UserError(
+        `"${override}" would change what ${run.dir} was trained for: start a new run for it`,
+      );
+  }
+  return config;
 }
 
 /** @throws UserError where there is no such run or no whole checkpoint. */

@@ -65,13 +65,17 @@ interface Standing {
 /**
  * Trains `config` in `run`, from its newest whole checkpoint where there is one. A finished run is left as it is.
  *
- * @throws UserError when another process trains the run, or the loss stops being a number (the last good checkpoint
- *   stays as it is)
+ * @throws UserError when the data are missing, another process trains the run, every checkpoint is damaged, the disk is
+ *   full, or the loss stops being a number (the last good checkpoint stays as it is)
  */
 export async function trainRun(request: TrainingRequest): Promise<TrainingResult> {
   const { run, config, report } = request;
   const { checkpoint, warnings } = newestWholeCheckpoint(run);
   for (const warning of warnings) report.log(warning);
+  if (!checkpoint && warnings.length > 0)
+    throw new UserError(
+      `expected a whole checkpoint in ${run.paths.checkpoints}, found damaged ones only: train anew in another folder`,
+    );
   const seconds = checkpoint ? secondsUntil(run, checkpoint.step) : 0;
   if (checkpoint && isFinished(config, checkpoint.step, seconds))
     return {
@@ -82,18 +86,21 @@ export async function trainRun(request: TrainingRequest): Promise<TrainingResult
       bitsPerDim: lastBits(run),
     };
 
+  const machine = prepareMachine(config);
+  const source = await openSplit(config, "train");
   const lock = lockRun(run.dir);
   try {
+    removeLeftovers(run.dir);
+    writeFileAtomic(run.paths.config, stringifyConfig(config));
     for (const folder of [run.paths.checkpoints, run.paths.samples, run.paths.events]) makeFolder(folder);
     removeLeftovers(run.paths.checkpoints);
-    writeFileAtomic(run.paths.config, stringifyConfig(config));
-    const machine = prepareMachine(config);
-    const source = await openSplit(config, "train");
     return await new Training(request, machine, source, { checkpoint, seconds }).go();
   } finally {
     lock.release();
   }
 }
+
+const notFinite = "a weight stopped being a finite number";
 
 function isFinished({ train }: Config, step: number, seconds: number): boolean {
   return step >= train.steps || (train.minutes !== null && seconds >= train.minutes * 60);
@@ -160,7 +167,7 @@ class Training {
     try {
       while (!isFinished(this.#config, this.#trainer.step, this.#seconds())) {
         if (this.#signal?.aborted) return this.#end("interrupted");
-        const images = this.#trainer.advance();
+        const images = this.#advance();
         const { step } = this.#trainer;
         const last = isFinished(this.#config, step, this.#seconds());
         const reading = step % train.logEvery === 0 || last ? this.#read() : undefined;
@@ -176,6 +183,16 @@ class Training {
       this.#journal.close();
       this.#trainer.dispose();
       this.#trainer.system.dispose();
+    }
+  }
+
+  /** Takes a step. An operator that refuses NaN ends the run as a loss of NaN does. */
+  #advance(): number {
+    try {
+      return this.#trainer.advance();
+    } catch (error) {
+      if (this.#trainer.isFinite()) throw error;
+      this.#fail(notFinite);
     }
   }
 
@@ -201,8 +218,8 @@ class Training {
     };
     this.#trainer.restore(step, { weights: read("weights"), ema: read("ema"), optimiser: read("optimiser") });
     const { threads, precision } = this.#machine;
-    for (const [what, now] of Object.entries({ threads, precision }))
-      if (state[what] !== now)
+    for (const [what, now] of Object.entries({ threads, precision, data: this.#source.fingerprint }))
+      if (state[what] !== undefined && state[what] !== now)
         this.#report.log(
           `this run was trained with ${what} ${state[what]}, now ${now}: it goes on, but its bits will differ`,
         );
@@ -239,7 +256,7 @@ class Training {
 
   #checkpoint(): void {
     this.#read();
-    if (!this.#trainer.isFinite()) this.#fail("a weight stopped being a finite number");
+    if (!this.#trainer.isFinite()) this.#fail(notFinite);
     const { step } = this.#trainer;
     const { weights, ema, optimiser } = this.#trainer.tensors();
     const stored = (tensors: readonly (readonly [string, Parameters<typeof toStored>[0]])[]) =>
@@ -252,6 +269,7 @@ class Training {
         seed: this.#config.train.seed,
         system: this.#config.system,
         shape: this.#source.shape,
+        data: this.#source.fingerprint,
         threads,
         precision,
         device,

@@ -22,10 +22,12 @@ import type {
   BoundContext,
   BoundedLikelihood,
   DiffusionSystem,
+  ForwardView,
   Objective,
   PerTimeLoss,
   SampleRequest,
   SampleView,
+  SharedSchedule,
   StepContext,
 } from "../diffusion/system.js";
 import { discretiseTimes, sampleTimes, type TimeSampling } from "../diffusion/times.js";
@@ -87,7 +89,10 @@ interface Leaves {
   readonly diffusionBits: Tensor;
 }
 
-export class VDM extends Module implements DiffusionSystem<VdmState>, BoundedLikelihood, PerTimeLoss {
+export class VDM
+  extends Module
+  implements DiffusionSystem<VdmState>, BoundedLikelihood, PerTimeLoss, ForwardView, SharedSchedule
+{
   readonly schedule: NoiseSchedule;
   readonly denoiser: Denoiser;
   readonly #options: Required<VdmOptions>;
@@ -199,6 +204,13 @@ export class VDM extends Module implements DiffusionSystem<VdmState>, BoundedLik
       condition: batch.condition,
       ...(steps === undefined ? {} : { steps }),
     }).bound.diffusion;
+  }
+
+  /** `z_t = alpha_t f + sigma_t eps` (eq. 1); the same streams give the same noise at every time. */
+  noised(batch: Batch, t: Tensor, streams: Streams): Tensor {
+    const f = this.encode(batch.pixels);
+    const eps = randn(f.shape, streams.generator("noise"), { dtype: f.dtype }).toDevice(f.device);
+    return new NoiseLevel(perImage(this.schedule.at(t).gamma, f.rank), f.dtype).diffuse(f, eps);
   }
 
   objective(batch: Batch, { streams, pass }: StepContext): Objective {

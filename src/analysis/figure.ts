@@ -1,0 +1,123 @@
+/** What a figure is: something to be drawn of a system, with the numbers behind it. */
+import type { ImageSource } from "../data/index.js";
+import type { Pass } from "../diffusion/denoiser.js";
+import type { Batch, DiffusionSystem } from "../diffusion/system.js";
+import { UserError } from "../errors.js";
+import type { MetricsRecord } from "../experiment/journal.js";
+import type { Chart } from "../plot/index.js";
+import type { Streams } from "../torch/index.js";
+
+/** A line of a figure's CSV. */
+export type Row = Readonly<Record<string, number | string>>;
+
+/** A chart with the numbers that it shows, or a picture made of images. */
+export type Drawing =
+  | {
+      readonly kind: "chart";
+      readonly chart: Chart;
+      readonly rows: readonly Row[];
+      /** What the numbers were measured with. */
+      readonly settings: Readonly<Record<string, unknown>>;
+    }
+  | {
+      readonly kind: "picture";
+      readonly png: Uint8Array;
+      readonly rows?: readonly Row[];
+      readonly settings: Readonly<Record<string, unknown>>;
+    };
+
+/** The images that a figure shows or measures. */
+export interface FigureImages {
+  readonly source: ImageSource;
+  read(indices: readonly number[]): Batch;
+}
+
+/** What may be asked of a figure; each has defaults of its own. */
+export interface FigureRequest {
+  /** Images shown, or measured on. */
+  readonly images?: number | undefined;
+  /** Times that they are looked at. */
+  readonly times?: number | undefined;
+  /** Independent draws of every image. */
+  readonly passes?: number | undefined;
+  /** Numbers of steps T of the chain, 0 for continuous time. */
+  readonly steps?: readonly number[] | undefined;
+}
+
+/** What a figure is drawn from. */
+export interface FigureContext<S extends DiffusionSystem = DiffusionSystem> {
+  /** Of the run or the config. */
+  readonly name: string;
+  /** Which model it is of, for subtitles: the name, and how far it was trained. */
+  readonly label: string;
+  readonly system: S;
+  /** The same system before its first step, where that is still known. */
+  initial(): DiffusionSystem | undefined;
+  /** What was told while it trained, in order. */
+  readonly records: readonly MetricsRecord[];
+  readonly request: FigureRequest;
+  openImages(): Promise<FigureImages>;
+  /** One conditioning number for each image drawn, where the system is class-conditional. */
+  conditionOf(count: number): Promise<Float32Array | undefined>;
+  readonly sampling: { readonly count: number; readonly steps: number; readonly sampler: string };
+  readonly batchSize: number;
+  readonly streams: Streams;
+  readonly pass: Pass;
+  readonly device: string;
+  onProgress?(done: number, total: number): void;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What has to be there before a figure can be drawn: a config, the records of a training, or trained weights. */
+export type FigureNeed = "config" | "records" | "weights";
+
+export interface Figure {
+  readonly name: string;
+  readonly summary: string;
+  readonly needs: FigureNeed;
+  /** Whether the system can give what is drawn. */
+  fits(system: DiffusionSystem): boolean;
+  /** @throws UserError where the system does not fit; the signal's reason when it aborts. */
+  draw(context: FigureContext): Promise<Drawing>;
+}
+
+/** A figure of systems with a certain capability. */
+export interface FigureDefinition<S extends DiffusionSystem> {
+  readonly name: string;
+  readonly summary: string;
+  readonly needs: FigureNeed;
+  /** The capability: its type guard, and how it is called in a message. */
+  readonly of: { fits(system: DiffusionSystem): system is S; readonly words: string };
+  draw(context: FigureContext<S>): Promise<Drawing>;
+}
+
+/** A definition as an entry of the registry: the capability is asked for when the figure is drawn. */
+export function defineFigure<S extends DiffusionSystem>(definition: FigureDefinition<S>): Figure {
+  const { name, summary, needs, of } = definition;
+  return {
+    name,
+    summary,
+    needs,
+    fits: of.fits,
+    async draw(context) {
+      const { system } = context;
+      if (!of.fits(system))
+        throw new UserError(
+          `expected ${of.words} for figure "${name}", got one without (${context.label}): choose another figure`,
+        );
+      return definition.draw({ ...context, system });
+    },
+  };
+}
+
+/** For figures that every system can give. */
+export const anySystem = {
+  fits: (_system: DiffusionSystem): _system is DiffusionSystem => true,
+  words: "a system",
+};
+
+/** `[0 .. size - 1], [size .. 2 size - 1], ...` up to `count`. */
+export function* batchesOf(count: number, size: number): Generator<readonly number[]> {
+  for (let start = 0; start < count; start += size)
+    yield Array.from({ length: Math.min(size, count - start) }, (_, i) => start + i);
+}

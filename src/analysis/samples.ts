@@ -1,0 +1,29 @@
+/** Figure `samples`: images drawn from the model. */
+import { drawImages } from "../experiment/drawing.js";
+import { imageGrid } from "../plot/index.js";
+import { anySystem, defineFigure } from "./figure.js";
+
+export const samples = defineFigure({
+  name: "samples",
+  summary: "a grid of images drawn from the model",
+  needs: "weights",
+  of: anySystem,
+  async draw(context) {
+    const { label, request } = context;
+    const { steps, sampler } = context.sampling;
+    const count = request.images ?? context.sampling.count;
+    const condition = await context.conditionOf(count);
+    const { pixels } = await drawImages({
+      ...context,
+      count,
+      steps,
+      sampler,
+      ...(condition ? { condition } : {}),
+    });
+    return {
+      kind: "picture",
+      png: await imageGrid(pixels, { title: label }),
+      settings: { images: count, steps, sampler },
+    };
+  },
+});

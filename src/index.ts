@@ -1,0 +1,78 @@
+/**
+ * Variational diffusion models on libtorch, as a library: the parts that most programs need. Each folder is a subpath
+ * with all of its parts: `varidiff/torch`, `/nn`, `/networks`, `/diffusion`, `/systems`, `/data`, `/plot`, `/io`,
+ * `/experiment`.
+ *
+ * ```ts
+ * import { configSchema, LearnedLinear, openDataset, prepareMachine, sample, Streams, Trainer, VDM, VdmUnet } from "varidiff";
+ *
+ * const data = await openDataset({ name: "fashion-mnist", split: "train" });
+ * const ends = { gammaMin: -13.3, gammaMax: 5 };
+ * const size = { imageChannels: 1, channels: 64, depth: 2, attention: "none", fourierExponents: [6, 7], dropout: 0 } as const;
+ * const vdm = new VDM({ shape: data.shape, schedule: new LearnedLinear(ends), denoiser: new VdmUnet({ ...size, ...ends }) });
+ * vdm.initialise(new Streams(1));
+ *
+ * const config = configSchema.parse({ system: "vdm", train: { batchSize: 32 }, optimiser: { learningRate: 1e-3 } });
+ * const trainer = new Trainer(config, prepareMachine(config), vdm, data);
+ * for (let step = 0; step < 500; step++) trainer.advance();
+ * console.log(trainer.read()?.bitsPerDim); // mean of the training bound
+ * const images = await sample(vdm, { count: 16, steps: 100, sampler: "ancestral", streams: new Streams(2), pass: {} });
+ * console.log(images.shape); // [16, 1, 28, 28], uint8
+ * ```
+ */
+export { BatchOrder, type ImageSource, openDataset, type Split } from "./data/index.js";
+export {
+  type BoundedLikelihood,
+  createSchedule,
+  type Denoiser,
+  type DiffusionSystem,
+  FixedLinear,
+  hasBound,
+  hasPerTimeLoss,
+  LearnedLinear,
+  MonotoneCode,
+  MonotonePaper,
+  NoiseLevel,
+  NoiseSchedule,
+  type Objective,
+  type Pass,
+  Polynomial10,
+  type PredictionKind,
+  sample,
+  samplerNamed,
+  samplerNames,
+} from "./diffusion/index.js";
+export { UserError } from "./errors.js";
+export {
+  buildSystem,
+  type Config,
+  configSchema,
+  createRun,
+  drawImages,
+  estimateBound,
+  loadConfig,
+  openRun,
+  openSplit,
+  openTrained,
+  planOf,
+  prepareMachine,
+  Trainer,
+  trainRun,
+} from "./experiment/index.js";
+export { createNetwork, VdmUnet, type VdmUnetOptions } from "./networks/index.js";
+export { AdamW, type AdamWOptions, Module, Parameter } from "./nn/index.js";
+export { createSystem, VDM, type VdmOptions } from "./systems/index.js";
+export {
+  backward,
+  fromTypedArray,
+  Generator,
+  grad,
+  loadTensors,
+  noGrad,
+  randn,
+  Streams,
+  saveTensors,
+  scope,
+  Tensor,
+  tensor,
+} from "./torch/index.js";
