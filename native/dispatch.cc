@@ -212,11 +212,8 @@ napi_value schemaOf(napi_env env, Arguments& a) {
   return toText(env, c10::toString(operatorAt(env, a[0]).handle.schema()));
 }
 
-/** call(id, ...arguments): undefined takes the schema's default. */
-napi_value callOperator(napi_env env, Arguments& a) {
-  const Operator& op = operatorAt(env, a[0]);
-  torch::jit::Stack stack;
-  stack.reserve(op.parameters.size());
+/** Appends the arguments of a call, from the second on, to the stack. */
+void pushArguments(napi_env env, const Operator& op, const Arguments& a, torch::jit::Stack& stack) {
   if (a.count > op.parameters.size() + 1)
     throw Misuse(op.name + ": takes " + std::to_string(op.parameters.size()) + " arguments, got " + std::to_string(a.count - 1));
   for (size_t i = 0; i < op.parameters.size(); ++i) {
@@ -233,24 +230,53 @@ napi_value callOperator(napi_env env, Arguments& a) {
       }
     } catch (const Misuse& e) {
       throw Misuse(op.name + ": argument \"" + parameter.name + "\": " + e.what());
+    } catch (const c10::Error& e) {
+      throw Misuse(op.name + ": argument \"" + parameter.name + "\": " + firstLine(e.what_without_backtrace()));
     }
   }
+}
+
+/** The memory of one call's stack serves the next. */
+class Borrowed {
+ public:
+  torch::jit::Stack stack = std::move(spare);
+  ~Borrowed() {
+    stack.clear();
+    spare = std::move(stack);
+  }
+
+ private:
+  static thread_local torch::jit::Stack spare;
+};
+thread_local torch::jit::Stack Borrowed::spare;
+
+/** What libtorch says, with the operator's name and the shapes; the call has consumed its stack, so they are read again. */
+void raiseFor(napi_env env, const Operator& op, const Arguments& a, const char* message) {
+  torch::jit::Stack stack;
+  pushArguments(env, op, a, stack);
+  raise(env, "ERR_LIBTORCH", op.name + ": " + firstLine(message) + shapesOf(stack));
+}
+
+/** call(id, ...arguments): undefined takes the schema's default. */
+napi_value callOperator(napi_env env, Arguments& a) {
+  const Operator& op = operatorAt(env, a[0]);
+  Borrowed borrowed;
+  torch::jit::Stack& stack = borrowed.stack;
+  pushArguments(env, op, a, stack);
   try {
-    // The stack is consumed by the call; shapes for a message must be taken from a copy that costs only references.
-    torch::jit::Stack running(stack);
-    op.handle.callBoxed(&running);
-    if (running.size() == 1) return back(env, running[0]);
-    if (running.empty()) return undefined(env);
+    op.handle.callBoxed(&stack);
+    if (stack.size() == 1) return back(env, stack[0]);
+    if (stack.empty()) return undefined(env);
     std::vector<napi_value> results;
-    results.reserve(running.size());
-    for (const auto& value : running) results.push_back(back(env, value));
+    results.reserve(stack.size());
+    for (const auto& value : stack) results.push_back(back(env, value));
     return array(env, results);
   } catch (const c10::Error& e) {
-    raise(env, "ERR_LIBTORCH", op.name + ": " + firstLine(e.what_without_backtrace()) + shapesOf(stack));
+    raiseFor(env, op, a, e.what_without_backtrace());
   } catch (const Misuse& e) {
     throw Misuse(op.name + ": " + e.what());
   } catch (const std::exception& e) {
-    raise(env, "ERR_LIBTORCH", op.name + ": " + firstLine(e.what()) + shapesOf(stack));
+    raiseFor(env, op, a, e.what());
   }
   return nullptr;
 }

@@ -24,7 +24,8 @@ struct Constants {
 };
 
 template <typename A>
-VARIDIFF_INLINE void stepRange(A* p, const A* g, A* m, A* v, A* e, int64_t begin, int64_t end, const Constants<A>& k) {
+VARIDIFF_INLINE void stepRange(A* p, const A* g, A* m, A* v, A* e, int64_t begin, int64_t end, const Constants<A> k) {
+  VARIDIFF_INDEPENDENT
   for (int64_t i = begin; i < end; ++i) {
     const A grad = g[i] * k.scale;
     const A first = k.b1 * m[i] + (A(1) - k.b1) * grad;

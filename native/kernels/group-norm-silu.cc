@@ -103,18 +103,20 @@ VARIDIFF_INLINE void backwardImage(const Image<T, A>& im, const T* dy, const A* 
   const int64_t C = im.channels, D = C / im.groups;
   A *scale = work, *offset = work + C, *a = work + 2 * C, *b = work + 3 * C, *k = work + 4 * C, *sumX = work + 5 * C;
   A* du = work + 8 * C;
+  const A *weight = im.weight, *bias = im.bias;
   coefficients(im, mean, rstd, scale, offset);
   for (int64_t c = 0; c < C; ++c) dWeight[c] = dBias[c] = sumX[c] = 0;
   for (int64_t r = 0; r < im.rows; ++r) {
     const T* row = im.x + r * C;
     const T* grad = dy + r * C;
     A* d = du + r * C;
+    VARIDIFF_INDEPENDENT
     for (int64_t c = 0; c < C; ++c) {
       const A x = load(row + c);
       const A xhat = x * scale[c] + offset[c];
       A slope = load(grad + c);
       if constexpr (Silu) {
-        const A u = xhat * im.weight[c] + im.bias[c];
+        const A u = xhat * weight[c] + bias[c];
         const A s = logistic(u);
         slope = slope * (s * (A(1) + u * (A(1) - s)));
       }

@@ -15,6 +15,8 @@
 #else
 #define VARIDIFF_CLONES
 #endif
+/** Before a loop whose arrays do not overlap, where there are too many of them to compare at run time. */
+#define VARIDIFF_INDEPENDENT _Pragma("GCC ivdep")
 #define VARIDIFF_INLINE inline __attribute__((always_inline))
 
 namespace varidiff {

@@ -1,0 +1,32 @@
+/** What a benchmark is and what it gives; the machine it ran on. */
+import os from "node:os";
+import { torchVersion } from "varidiff/torch";
+
+/** One measured quantity: ours, the other side's, and how they compare. */
+export interface Result {
+  readonly name: string;
+  readonly ours: number;
+  /** Null where the other side is not installed, or where there is none. */
+  readonly theirs: number | null;
+  /** Median over rounds; more than 1 means that ours is better. */
+  readonly ratio: number | null;
+  /** The quartiles of the ratio over rounds. */
+  readonly spread: readonly [number, number] | null;
+  readonly unit: string;
+  readonly machine: string;
+}
+
+/** A result before the machine is added. */
+export type Measurement = Omit<Result, "machine">;
+
+/** Tells the user what is going on. */
+export type Say = (line: string) => void;
+
+/** Measures those of its rows whose names are wanted. */
+export type Benchmark = (say: Say, wanted: (name: string) => boolean) => Promise<Measurement[]>;
+
+/** Processor, its number of threads, Node and libtorch. */
+export function machine(): string {
+  const processors = os.cpus();
+  return `${processors.length} x ${processors[0]?.model.trim()}, Node ${process.versions.node}, libtorch ${torchVersion().torch}`;
+}

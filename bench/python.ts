@@ -1,0 +1,42 @@
+/** The other side: a Python process with PyTorch that answers one JSON line for each it is sent. */
+import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from "node:child_process";
+import readline from "node:readline";
+import { fileURLToPath } from "node:url";
+import type { Say } from "./benchmark.js";
+
+const interpreter = "/usr/bin/python3";
+
+export class Python {
+  readonly #process: ChildProcessWithoutNullStreams;
+  readonly #answers: AsyncIterator<string>;
+  #errors = "";
+
+  private constructor(script: string) {
+    const file = fileURLToPath(new URL(`../../bench/python/${script}`, import.meta.url));
+    this.#process = spawn(interpreter, [file]);
+    this.#process.stderr.on("data", (chunk) => {
+      this.#errors += chunk;
+    });
+    this.#answers = readline.createInterface({ input: this.#process.stdout })[Symbol.asyncIterator]();
+  }
+
+  /** Null, and a word about it, where Python or its torch is missing. */
+  static start(script: string, say: Say): Python | null {
+    const found = spawnSync(interpreter, ["-c", "import torch"], { stdio: "ignore" });
+    if (found.status === 0) return new Python(script);
+    say("no PyTorch to compare with: install python3-torch (apt install python3-torch)");
+    return null;
+  }
+
+  /** @throws Error with Python's own last words where it ended. */
+  async ask<T>(request: object): Promise<T> {
+    this.#process.stdin.write(`${JSON.stringify(request)}\n`);
+    const { value, done } = await this.#answers.next();
+    if (done) throw new Error(`the Python side ended: ${this.#errors.trim().split("\n").at(-1)}`);
+    return JSON.parse(value) as T;
+  }
+
+  stop(): void {
+    this.#process.stdin.end();
+  }
+}
