@@ -46,13 +46,14 @@ export async function planOf(config: Config): Promise<Plan> {
 }
 
 export function describePlan({ config, imageShape, parameters, flopsPerImage, memory }: Plan): string {
-  const mega = (bytes: number) => `${(bytes / 1e6).toFixed(0)} MB`;
-  const activations = memory.activationBytes === undefined ? "unknown" : mega(memory.activationBytes);
+  const size = (bytes: number) =>
+    bytes < 1e9 ? `${(bytes / 1e6).toFixed(0)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
+  const activations = memory.activationBytes === undefined ? "unknown" : size(memory.activationBytes);
   const rows = [
     `images          ${imageShape.join(" x ")} (channels x height x width)`,
     `parameters      ${parameters.toLocaleString("en")}`,
     `FLOPs per image ${flopsPerImage === undefined ? "unknown" : `${(flopsPerImage / 1e9).toFixed(2)} G forward, three times that in training`}`,
-    `memory          ${mega(memory.parameterBytes)} for weights, gradients, moments and average; about ${activations} for a batch of ${config.train.batchSize}`,
+    `memory          ${size(memory.parameterBytes)} for weights, gradients, moments and average; about ${activations} for a batch of ${config.train.batchSize}`,
   ];
   return `${stringifyConfig(config)}\n${rows.map((row) => `# ${row}`).join("\n")}`;
 }

@@ -53,6 +53,17 @@ export function logTicks([low, high]: readonly [number, number], count: number):
   return choices.find((ticks) => ticks.length >= 4);
 }
 
+/** About `count` round numbers, evenly spaced. */
+function evenTicks([low, high]: readonly [number, number], count: number): number[] {
+  const rough = (high - low) / count;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = ([1, 2, 5, 10].find((m) => m * power >= rough) ?? 10) * power;
+  const first = Math.ceil(low / step);
+  return Array.from({ length: Math.floor(high / step) - first + 1 }, (_, i) =>
+    Number(((first + i) * step).toPrecision(6)),
+  );
+}
+
 const SUPERSCRIPTS: Readonly<Record<string, string>> = {
   "-": "⁻",
   "0": "⁰",
@@ -90,13 +101,16 @@ export function axisOptions(
   const largest = Math.max(Math.abs(domain[0]), Math.abs(domain[1]));
   if (axis.scale === "log") {
     const plain = domain[0] >= 1e-3 && domain[1] < 1e5;
+    const format = (value: number) =>
+      plain ? value.toLocaleString("en-US", { maximumSignificantDigits: 6 }) : powerOfTen(value);
+    const ticks = logTicks(domain, options.count) ?? evenTicks(domain, options.count);
+    // Logarithms on a linear scale: Plot's own logarithmic scale leaves out the labels of ticks such as 5 and 50.
     return {
-      type: "log",
-      domain: [...domain],
-      ticks: logTicks(domain, options.count) ?? options.count,
-      tickFormat: plain
-        ? (value: number) => value.toLocaleString("en-US", { maximumSignificantDigits: 6 })
-        : powerOfTen,
+      type: "linear",
+      transform: Math.log10,
+      domain: domain.map(Math.log10),
+      ticks: ticks.map(Math.log10),
+      tickFormat: (power: number) => format(Number((10 ** power).toPrecision(6))),
     };
   }
   const nice = options.ends === "rounded" && axis.domain === undefined ? options.count : false;
