@@ -38,11 +38,27 @@ export function transpileInto(folder: string, entry: string): string {
     fs.mkdirSync(path.dirname(target(file)), { recursive: true });
     fs.writeFileSync(target(file), javascript(fs.readFileSync(path.join(root, file), "utf8")));
   }
-  if (!fs.existsSync(path.join(folder, "package.json"))) {
-    fs.copyFileSync(path.join(root, "package.json"), path.join(folder, "package.json"));
-    fs.symlinkSync(path.join(root, "node_modules"), path.join(folder, "node_modules"));
-  }
+  furnish(folder);
   return target(entry);
+}
+
+/** Writes all sources into `folder` as JavaScript, `dist` for `src`, with a `package.json` and the packages they need. */
+export function transpileAll(folder: string): void {
+  for (const name of fs.readdirSync(path.join(root, "src"), { recursive: true, encoding: "utf8" })) {
+    const source = path.join(root, "src", name);
+    if (!/\.[tj]s$/.test(name)) continue;
+    const target = path.join(folder, "dist", name.replace(/\.ts$/, ".js"));
+    fs.mkdirSync(path.dirname(target), { recursive: true });
+    const text = fs.readFileSync(source, "utf8");
+    fs.writeFileSync(target, name.endsWith(".ts") ? javascript(text) : text);
+  }
+  furnish(folder);
+}
+
+function furnish(folder: string): void {
+  if (fs.existsSync(path.join(folder, "package.json"))) return;
+  fs.copyFileSync(path.join(root, "package.json"), path.join(folder, "package.json"));
+  fs.symlinkSync(path.join(root, "node_modules"), path.join(folder, "node_modules"));
 }
 
 function javascript(source: string): string {
@@ -51,5 +67,6 @@ function javascript(source: string): string {
     module: ts.ModuleKind.ESNext,
     verbatimModuleSyntax: true,
   };
-  return ts.transpileModule(source, { compilerOptions }).outputText;
+  // The compiler's own name for it, module.ts, fails on sources that import "./module.js".
+  return ts.transpileModule(source, { compilerOptions, fileName: "transpiled.ts" }).outputText;
 }
