@@ -244,7 +244,7 @@ describe.each(Object.entries(toys))("%s", (_, Kind) => {
     expect(losses.at(-1)).toBeLessThan(0.6 * (losses[0] as number));
     const before = liveTensors();
     for (let i = 0; i < 10; i++) trainer.advance();
-    expect(liveTensors()).toBe(before);
+    expect(liveTensors()).toBeLessThanOrEqual(before); // what earlier tests left may be collected meanwhile
   });
 
   it("resumes from its tensors to the same bits", () => {
@@ -292,7 +292,7 @@ describe.each(Object.entries(toys))("%s", (_, Kind) => {
     expect(pixels.toString()).toBe("uint8[3, 1, 2, 2]");
     const first = pixels.toArray();
     pixels.dispose();
-    expect(liveTensors()).toBe(before);
+    expect(liveTensors()).toBeLessThanOrEqual(before); // what earlier tests left may be collected meanwhile
     const second = await sample(system, { ...request, streams: new Streams(5) });
     expect(scope(() => second.toArray())).toEqual(first);
     second.dispose();
