@@ -1,6 +1,6 @@
 /** The blocks the U-Nets are built of: residual and attention, on feature maps of constant size. */
 import { Convolution, GroupNorm, Linear, Module, zero } from "../nn/index.js";
-import { type DropoutKeys, dropout, type Tensor } from "../torch/index.js";
+import { type DropoutKeys, dropout, scaledSoftmax, type Tensor } from "../torch/index.js";
 
 /** `x + conv2(drop(swish(GN(conv1(swish(GN(x))) + Dense(c)))))`, with a 1x1 shortcut where the channels change. */
 export class ResidualBlock extends Module {
@@ -59,10 +59,8 @@ export class AttentionBlock extends Module {
       .forward(x)
       .permute([0, 2, 3, 1])
       .reshape([batch, height * width, channels]); // a view: channels lie fastest
-    const q = this.q.forward(tokens).mul(this.#channels ** -0.5);
-    const scores = q.matmul(this.k.forward(tokens).transpose(1, 2)); // [B, HW, HW]
-    const wide = scores.dtype === "bfloat16" || scores.dtype === "float16" ? scores.to("float32") : scores;
-    const attended = wide.softmax(-1).to(scores.dtype).matmul(this.v.forward(tokens));
+    const scores = this.q.forward(tokens).matmul(this.k.forward(tokens).transpose(1, 2)); // [B, HW, HW]
+    const attended = scaledSoftmax(scores, this.#channels ** -0.5).matmul(this.v.forward(tokens));
     return x.add(this.out.forward(attended).reshape([batch, height, width, channels]).permute([0, 3, 1, 2]));
   }
 }

@@ -8,6 +8,8 @@ const op = {
   linear: operator("aten::linear"),
   groupNorm: operator("varidiff::group_norm"),
   groupNormReference: operator("varidiff::group_norm_reference"),
+  scaledSoftmax: operator("varidiff::scaled_softmax"),
+  scaledSoftmaxReference: operator("varidiff::scaled_softmax_reference"),
   dropout: operator("varidiff::dropout"),
 };
 
@@ -40,6 +42,18 @@ export interface GroupNormOptions {
 export function groupNorm(x: Tensor, weight: Tensor, bias: Tensor, options: GroupNormOptions): Tensor {
   const run = options.implementation === "reference" ? op.groupNormReference : op.groupNorm;
   return run(x, weight, bias, options.shift, options.groups, options.epsilon, options.activation === "silu");
+}
+
+/**
+ * `softmax(scale x)` over the last dimension, computed in float32 or better whatever `x` is stored in.
+ * `reference` composes the same from libtorch's own operators (for tests and comparisons).
+ */
+export function scaledSoftmax(
+  x: Tensor,
+  scale: number,
+  options: { readonly implementation?: "fused" | "reference" } = {},
+): Tensor {
+  return (options.implementation === "reference" ? op.scaledSoftmaxReference : op.scaledSoftmax)(x, scale);
 }
 
 /** Inverted dropout with a mask that is a function of the key alone; the identity where `keys` is absent. */
