@@ -73,6 +73,12 @@ export interface Running {
   readonly outcome: Promise<Outcome>;
 }
 
+/** What is still running when the tests end does not outlive them. */
+const children = new Set<ChildProcess>();
+process.once("exit", () => {
+  for (const child of children) child.kill("SIGKILL");
+});
+
 /** Runs node on `script`. */
 export function start(script: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): Running {
   const child = spawn(process.execPath, [script, ...args], {
@@ -81,6 +87,7 @@ export function start(script: string, args: readonly string[], env: NodeJS.Proce
     // Two threads that wait for each other in a busy loop stand still where another test has the second core.
     env: { ...process.env, OMP_WAIT_POLICY: "passive", ...env },
   });
+  children.add(child);
   let stdout = "";
   let stderr = "";
   child.stdout.on("data", (piece) => {
@@ -89,7 +96,10 @@ export function start(script: string, args: readonly string[], env: NodeJS.Proce
   child.stderr.on("data", (piece) => {
     stderr += piece;
   });
-  const outcome = once(child, "close").then(([code, signal]): Outcome => ({ code, signal, stdout, stderr }));
+  const outcome = once(child, "close").then(([code, signal]): Outcome => {
+    children.delete(child);
+    return { code, signal, stdout, stderr };
+  });
   return { child, outcome };
 }
 
