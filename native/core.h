@@ -63,6 +63,10 @@ at::Tensor& tensorOf(napi_env env, napi_value value);
 at::Generator& generatorOf(napi_env env, napi_value value);
 Handle* handleOf(napi_env env, napi_value value);
 napi_value wrap(napi_env env, at::Tensor tensor);
+/** The same, in the handle of a disposed tensor where `spare` is one: making a handle costs more than a small operator. */
+napi_value wrap(napi_env env, at::Tensor tensor, napi_value spare);
+/** A handle as of a disposed tensor. */
+napi_value emptyHandle(napi_env env);
 napi_value wrap(napi_env env, at::Generator generator);
 bool isNullish(napi_env env, napi_value value);
 double numberOf(napi_env env, napi_value value);

@@ -212,21 +212,24 @@ napi_value schemaOf(napi_env env, Arguments& a) {
   return toText(env, c10::toString(operatorAt(env, a[0]).handle.schema()));
 }
 
-/** Appends the arguments of a call, from the second on, to the stack. */
+/** Where the arguments of an operator start among those of `call`: behind its id and the spare handle. */
+constexpr size_t First = 2;
+
+/** Appends the arguments of a call to the stack. */
 void pushArguments(napi_env env, const Operator& op, const Arguments& a, torch::jit::Stack& stack) {
-  if (a.count > op.parameters.size() + 1)
-    throw Misuse(op.name + ": takes " + std::to_string(op.parameters.size()) + " arguments, got " + std::to_string(a.count - 1));
+  if (a.count > op.parameters.size() + First)
+    throw Misuse(op.name + ": takes " + std::to_string(op.parameters.size()) + " arguments, got " + std::to_string(a.count - First));
   for (size_t i = 0; i < op.parameters.size(); ++i) {
     const Parameter& parameter = op.parameters[i];
-    const bool given = i + 1 < a.count;
+    const bool given = i + First < a.count;
     try {
-      if (given && parameter.slot == Slot::Tensor && handleOf(env, a[i + 1])) {
-        stack.emplace_back(tensorOf(env, a[i + 1]));
-      } else if (!given || isNullish(env, a[i + 1])) {
+      if (given && parameter.slot == Slot::Tensor && handleOf(env, a[i + First])) {
+        stack.emplace_back(tensorOf(env, a[i + First]));
+      } else if (!given || isNullish(env, a[i + First])) {
         if (!parameter.fallback.has_value()) throw Misuse("is missing");
         stack.push_back(*parameter.fallback);
       } else {
-        stack.push_back(convert(env, a[i + 1], parameter));
+        stack.push_back(convert(env, a[i + First], parameter));
       }
     } catch (const Misuse& e) {
       throw Misuse(op.name + ": argument \"" + parameter.name + "\": " + e.what());
@@ -257,7 +260,7 @@ void raiseFor(napi_env env, const Operator& op, const Arguments& a, const char* 
   raise(env, "ERR_LIBTORCH", op.name + ": " + firstLine(message) + shapesOf(stack));
 }
 
-/** call(id, ...arguments): undefined takes the schema's default. */
+/** call(id, spare, ...arguments): undefined takes the schema's default; a single tensor comes back in the spare handle. */
 napi_value callOperator(napi_env env, Arguments& a) {
   const Operator& op = operatorAt(env, a[0]);
   Borrowed borrowed;
@@ -265,7 +268,7 @@ napi_value callOperator(napi_env env, Arguments& a) {
   pushArguments(env, op, a, stack);
   try {
     op.handle.callBoxed(&stack);
-    if (stack.size() == 1) return back(env, stack[0]);
+    if (stack.size() == 1) return stack[0].isTensor() ? wrap(env, std::move(stack[0]).toTensor(), a[1]) : back(env, stack[0]);
     if (stack.empty()) return undefined(env);
     std::vector<napi_value> results;
     results.reserve(stack.size());

@@ -90,11 +90,6 @@ napi_value dtype(napi_env env, Arguments& a) { return toNumber(env, static_cast<
 napi_value device(napi_env env, Arguments& a) { return toText(env, tensorOf(env, a[0]).device().str()); }
 napi_value text(napi_env env, Arguments& a) { return toText(env, describe(tensorOf(env, a[0]))); }
 
-napi_value isDisposed(napi_env env, Arguments& a) {
-  Handle* handle = handleOf(env, a[0]);
-  return toBoolean(env, handle == nullptr || handle->kind != Kind::Tensor || !static_cast<TensorHandle*>(handle)->tensor.defined());
-}
-
 /** dispose([tensor, ...]) */
 napi_value dispose(napi_env env, Arguments& a) {
   uint32_t count;
@@ -106,6 +101,8 @@ napi_value dispose(napi_env env, Arguments& a) {
   }
   return undefined(env);
 }
+
+napi_value disposed(napi_env env, Arguments&) { return emptyHandle(env); }
 
 napi_value live(napi_env env, Arguments&) { return toNumber(env, static_cast<double>(liveTensors())); }
 
@@ -145,8 +142,8 @@ void defineTensor(napi_env env, napi_value exports) {
   define<dtype>(env, exports, "dtype");
   define<device>(env, exports, "device");
   define<text>(env, exports, "describe");
-  define<isDisposed>(env, exports, "isDisposed");
   define<dispose>(env, exports, "dispose");
+  define<disposed>(env, exports, "disposedHandle");
   define<live>(env, exports, "liveTensors");
   define<mapFile>(env, exports, "mapFile");
   define<setThreads>(env, exports, "setThreads");

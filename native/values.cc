@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cmath>
+#include <utility>
 
 namespace varidiff {
 
@@ -48,24 +49,46 @@ int64_t ownBytes(const at::Tensor& tensor) {
 
 int64_t liveTensors() { return live.load(std::memory_order_relaxed); }
 
-napi_value wrap(napi_env env, at::Tensor tensor) {
-  if (!tensor.defined()) {
-    napi_value null;
-    check(env, napi_get_null(env, &null));
-    return null;
-  }
-  const int64_t bytes = ownBytes(tensor);
-  auto* handle = new TensorHandle(std::move(tensor), bytes);
+static napi_value fill(napi_env env, TensorHandle* handle, napi_value value, at::Tensor tensor) {
+  handle->bytes = ownBytes(tensor);
+  handle->tensor = std::move(tensor);
+  live.fetch_add(1, std::memory_order_relaxed);
+  pendingBytes += handle->bytes;
+  report(env);
+  return value;
+}
+
+static napi_value null(napi_env env) {
+  napi_value value;
+  check(env, napi_get_null(env, &value));
+  return value;
+}
+
+static std::pair<TensorHandle*, napi_value> makeHandle(napi_env env) {
+  auto* handle = new TensorHandle(at::Tensor(), 0);
   napi_value value;
   if (napi_create_external(env, handle, finalizeTensor, nullptr, &value) != napi_ok) {
     delete handle;
     throw Misuse("could not create a handle");
   }
-  live.fetch_add(1, std::memory_order_relaxed);
-  pendingBytes += bytes;
-  report(env);
-  return value;
+  return {handle, value};
 }
+
+napi_value wrap(napi_env env, at::Tensor tensor) {
+  if (!tensor.defined()) return null(env);
+  const auto [handle, value] = makeHandle(env);
+  return fill(env, handle, value, std::move(tensor));
+}
+
+napi_value wrap(napi_env env, at::Tensor tensor, napi_value spare) {
+  if (!tensor.defined()) return null(env);
+  Handle* handle = handleOf(env, spare);
+  if (handle == nullptr || handle->kind != Kind::Tensor || static_cast<TensorHandle*>(handle)->tensor.defined())
+    return wrap(env, std::move(tensor));
+  return fill(env, static_cast<TensorHandle*>(handle), spare, std::move(tensor));
+}
+
+napi_value emptyHandle(napi_env env) { return makeHandle(env).second; }
 
 napi_value wrap(napi_env env, at::Generator generator) {
   auto* handle = new GeneratorHandle(std::move(generator));

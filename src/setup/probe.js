@@ -22,7 +22,7 @@ process.dlopen(loaded, process.argv[1], require("node:os").constants.dlopen.RTLD
 const addon = loaded.exports;
 const version = addon.version();
 const matrix = addon.fromBytes(new Float32Array([1, 2, 3, 4]), 6, [2, 2]);
-const square = new Float32Array(addon.toBytes(addon.call(addon.findOperator("aten::mm"), matrix, matrix)));
+const square = new Float32Array(addon.toBytes(addon.call(addon.findOperator("aten::mm"), undefined, matrix, matrix)));
 if (square.join() !== "7,10,15,22") throw new Error("a 2x2 product came out as " + square.join());
 const { torch, cuda, cudaDevices, threads } = version;
 process.stdout.write(${JSON.stringify(mark)} + JSON.stringify({ torch, cuda, cudaDevices, threads }) + "\\n");

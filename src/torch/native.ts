@@ -12,7 +12,8 @@ export interface Native {
   version(): { torch: string; cuda: boolean; cudaDevices: number; threads: number; configuration: string };
   findOperator(name: string): number;
   schemaOf(id: number): string;
-  call(id: number, ...args: unknown[]): unknown;
+  /** A single tensor comes back in `spare`, where that is the handle of a disposed one. */
+  call(id: number, spare: Handle | undefined, ...args: unknown[]): unknown;
   fromBytes(bytes: ArrayBufferView, dtype: number, shape: readonly number[]): Handle;
   toBytes(tensor: Handle): ArrayBuffer;
   item(tensor: Handle): number;
@@ -21,8 +22,8 @@ export interface Native {
   dtype(tensor: Handle): number;
   device(tensor: Handle): string;
   describe(tensor: Handle): string;
-  isDisposed(tensor: Handle): boolean;
   dispose(tensors: readonly Handle[]): void;
+  disposedHandle(): Handle;
   liveTensors(): number;
   mapFile(path: string): Handle;
   setThreads(count: number): void;

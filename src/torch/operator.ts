@@ -1,5 +1,6 @@
 /** The one way into libtorch's dispatcher: any operator by its schema name. */
 import { type Handle, native } from "./native.js";
+import { spareHandle } from "./scope.js";
 import type { Tensor } from "./tensor.js";
 
 /** Something that stands for an object on the other side of the bridge. */
@@ -57,13 +58,15 @@ export function operator(name: string): (...args: Argument[]) => Tensor {
     if (id < 0) id = bridge.findOperator(name);
     switch (args.length) {
       case 1:
-        return wrap(bridge.call(id, unwrap(args[0])) as Handle);
+        return wrap(bridge.call(id, spareHandle(), unwrap(args[0])) as Handle);
       case 2:
-        return wrap(bridge.call(id, unwrap(args[0]), unwrap(args[1])) as Handle);
+        return wrap(bridge.call(id, spareHandle(), unwrap(args[0]), unwrap(args[1])) as Handle);
       case 3:
-        return wrap(bridge.call(id, unwrap(args[0]), unwrap(args[1]), unwrap(args[2])) as Handle);
+        return wrap(
+          bridge.call(id, spareHandle(), unwrap(args[0]), unwrap(args[1]), unwrap(args[2])) as Handle,
+        );
       default:
-        return wrap(bridge.call(id, ...args.map(unwrap)) as Handle);
+        return wrap(bridge.call(id, spareHandle(), ...args.map(unwrap)) as Handle);
     }
   };
 }
@@ -83,7 +86,7 @@ export function call(name: string, ...args: Argument[]): Result {
     id = bridge.findOperator(name);
     ids.set(name, id);
   }
-  return wrapResult(bridge.call(id, ...args.map(unwrap)));
+  return wrapResult(bridge.call(id, spareHandle(), ...args.map(unwrap)));
 }
 
 /** The schema of an operator, e.g. `aten::relu(Tensor self) -> Tensor`. */

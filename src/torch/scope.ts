@@ -3,12 +3,39 @@ import { type Handle, native } from "./native.js";
 
 /** What a scope needs to know of a tensor. */
 export interface Scoped {
-  readonly handle: Handle;
+  handle: Handle;
   /** Kept tensors outlive every scope. */
   readonly kept: boolean;
 }
 
 let current: Scoped[] | undefined;
+
+// Making a handle and having it collected costs more than a small operator, so those of freed tensors serve again.
+// The freed tensor itself is given the handle of no tensor: nobody can reach another one's through it.
+const spares: Handle[] = [];
+const mostSpares = 8192;
+let none: Handle | undefined;
+
+/** A handle to put a result in, if there is one to spare. */
+export function spareHandle(): Handle | undefined {
+  return spares.pop();
+}
+
+/** Frees tensors that are not freed yet. */
+export function release(tensors: readonly Scoped[]): void {
+  if (tensors.length === 0) return;
+  const bridge = native();
+  none ??= bridge.disposedHandle();
+  const handles = tensors.map(({ handle }) => handle);
+  bridge.dispose(handles);
+  for (const tensor of tensors) tensor.handle = none;
+  for (const handle of handles) if (spares.length < mostSpares) spares.push(handle);
+}
+
+/** Whether a tensor was freed. */
+export function isReleased({ handle }: Scoped): boolean {
+  return handle === none;
+}
 
 /** Notes a newly made tensor in the scope that is open, if any. */
 export function enterScope(tensor: Scoped): void {
@@ -51,12 +78,12 @@ export function scope<R>(run: () => R): R {
     return result;
   } finally {
     current = outer;
-    const dead: Handle[] = [];
+    const dead: Scoped[] = [];
     for (const tensor of made) {
       if (survivors?.has(tensor)) outer?.push(tensor);
-      else if (!tensor.kept) dead.push(tensor.handle);
+      else if (!tensor.kept && !isReleased(tensor)) dead.push(tensor);
     }
-    if (dead.length > 0) native().dispose(dead);
+    release(dead);
   }
 }
 

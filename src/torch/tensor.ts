@@ -2,7 +2,7 @@
 import { type Dtype, dtypeCode, dtypeName } from "./dtype.js";
 import { type Handle, native } from "./native.js";
 import { operator, operatorMany, wrapWith } from "./operator.js";
-import { enterScope } from "./scope.js";
+import { enterScope, isReleased, release } from "./scope.js";
 
 export type Shape = readonly number[];
 /** Typed arrays that hold a tensor's elements. */
@@ -109,7 +109,8 @@ const op = {
  * It is freed at the end of the `scope` it was made in, by `dispose()`, or when it is collected.
  */
 export class Tensor {
-  readonly handle: Handle;
+  /** @internal Changes when the tensor is freed. */
+  handle: Handle;
   #kept = false;
   #shape: Shape | undefined;
   #dtype: Dtype | undefined;
@@ -170,7 +171,7 @@ export class Tensor {
   }
 
   get disposed(): boolean {
-    return native().isDisposed(this.handle);
+    return isReleased(this);
   }
 
   /** No scope frees it from now on; `dispose()` or the collector does. */
@@ -180,7 +181,7 @@ export class Tensor {
   }
 
   dispose(): void {
-    if (!this.disposed) native().dispose([this.handle]);
+    if (!this.disposed) release([this]);
   }
 
   [Symbol.dispose](): void {

@@ -153,7 +153,7 @@ test("worker threads load the bridge, compute and end while tensors are alive", 
     const add = bridge.findOperator("aten::add.Tensor");
     const one = bridge.fromBytes(Float32Array.of(1), 6, [1]);
     let sum = one;
-    for (let i = 0; i < 5000; i++) sum = bridge.call(add, sum, one);
+    for (let i = 0; i < 5000; i++) sum = bridge.call(add, undefined, sum, one);
     require("node:worker_threads").parentPort.postMessage(bridge.item(sum));
   `;
   const answers = [0, 1, 2].map(
