@@ -58,6 +58,18 @@ struct Arguments {
   napi_value operator[](size_t i) const { return values[i]; }
 };
 
+/** Calls `f` with every element of an array. */
+template <typename F>
+void eachItem(napi_env env, napi_value value, F f) {
+  uint32_t length;
+  if (napi_get_array_length(env, value, &length) != napi_ok) throw Misuse("expected an array");
+  for (uint32_t i = 0; i < length; ++i) {
+    napi_value item;
+    check(env, napi_get_element(env, value, i, &item));
+    f(item);
+  }
+}
+
 // Conversions (values.cc)
 at::Tensor& tensorOf(napi_env env, napi_value value);
 at::Generator& generatorOf(napi_env env, napi_value value);

@@ -98,15 +98,8 @@ at::Scalar scalarOf(napi_env env, napi_value value) {
 
 template <typename T, typename Convert>
 c10::List<T> convertList(napi_env env, napi_value value, Convert convert) {
-  uint32_t length;
-  if (napi_get_array_length(env, value, &length) != napi_ok) throw Misuse("expected an array");
   c10::List<T> list;
-  list.reserve(length);
-  for (uint32_t i = 0; i < length; ++i) {
-    napi_value item;
-    check(env, napi_get_element(env, value, i, &item));
-    list.push_back(convert(item));
-  }
+  eachItem(env, value, [&](napi_value item) { list.push_back(convert(item)); });
   return list;
 }
 
@@ -138,13 +131,7 @@ c10::IValue convert(napi_env env, napi_value value, const Parameter& parameter) 
     case Slot::Scalar: return scalarOf(env, value);
     case Slot::ScalarList: {
       c10::impl::GenericList list(c10::NumberType::get());
-      uint32_t length;
-      if (napi_get_array_length(env, value, &length) != napi_ok) throw Misuse("expected an array");
-      for (uint32_t i = 0; i < length; ++i) {
-        napi_value item;
-        check(env, napi_get_element(env, value, i, &item));
-        list.push_back(scalarOf(env, item));
-      }
+      eachItem(env, value, [&](napi_value item) { list.push_back(scalarOf(env, item)); });
       return list;
     }
     case Slot::String: return stringOf(env, value);

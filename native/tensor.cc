@@ -92,13 +92,7 @@ napi_value text(napi_env env, Arguments& a) { return toText(env, describe(tensor
 
 /** dispose([tensor, ...]) */
 napi_value dispose(napi_env env, Arguments& a) {
-  uint32_t count;
-  check(env, napi_get_array_length(env, a[0], &count));
-  for (uint32_t i = 0; i < count; ++i) {
-    napi_value tensor;
-    check(env, napi_get_element(env, a[0], i, &tensor));
-    disposeHandle(env, tensor);
-  }
+  eachItem(env, a[0], [env](napi_value tensor) { disposeHandle(env, tensor); });
   return undefined(env);
 }
 

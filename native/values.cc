@@ -162,26 +162,16 @@ std::string stringOf(napi_env env, napi_value value) {
   return text;
 }
 
-template <typename T, typename Convert>
-static std::vector<T> listOf(napi_env env, napi_value value, Convert convert) {
-  uint32_t length;
-  if (napi_get_array_length(env, value, &length) != napi_ok) throw Misuse("expected an array");
-  std::vector<T> items;
-  items.reserve(length);
-  for (uint32_t i = 0; i < length; ++i) {
-    napi_value item;
-    check(env, napi_get_element(env, value, i, &item));
-    items.push_back(convert(item));
-  }
-  return items;
-}
-
 std::vector<int64_t> integersOf(napi_env env, napi_value value) {
-  return listOf<int64_t>(env, value, [env](napi_value item) { return integerOf(env, item); });
+  std::vector<int64_t> integers;
+  eachItem(env, value, [&](napi_value item) { integers.push_back(integerOf(env, item)); });
+  return integers;
 }
 
 std::vector<at::Tensor> tensorsOf(napi_env env, napi_value value) {
-  return listOf<at::Tensor>(env, value, [env](napi_value item) { return tensorOf(env, item); });
+  std::vector<at::Tensor> tensors;
+  eachItem(env, value, [&](napi_value item) { tensors.push_back(tensorOf(env, item)); });
+  return tensors;
 }
 
 napi_value array(napi_env env, const std::vector<napi_value>& items) {
