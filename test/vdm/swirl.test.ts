@@ -35,7 +35,7 @@ function train(schedule: NoiseSchedule, steps: number) {
   const [, dimensions = 0] = pixels.shape;
   const fourierExponents = [0, 1, 2, 3, 4, 5, 6, 7];
   const denoiser = new Mlp({ dimensions, hidden: 512, fourierExponents, ...readmeEnds });
-  const vdm = new VDM({ shape: [dimensions], schedule, denoiser }).initialise(new Streams(1));
+  const vdm = new VDM({ shape: [dimensions], schedule, denoiser }).initialise(new Streams(13));
   const optimiser = new AdamW(vdm.parameters(), {
     learningRate: 3e-3,
     betas: [0.9, 0.999],
@@ -74,7 +74,9 @@ function meanBits(vdm: VDM, passes: number): number {
   return sum / passes;
 }
 
-// The reference: an independent implementation in PyTorch, one seed, mean of 100 evaluations (standard error 0.03).
+// The reference: an independent implementation in PyTorch, one seed, mean of 100 evaluations (standard error 0.03), to be
+// met within 0.1. Over six seeds this implementation gives 6.07 to 6.11 (fixed) and 6.07 to 6.10 (learned); the seed here
+// is one from the middle, so that another machine's rounding does not decide.
 describe.each([
   ["fixed", new FixedLinear(readmeEnds), 6.027],
   ["learned", new LearnedLinear(readmeEnds), 6.008],
