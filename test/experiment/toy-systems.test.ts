@@ -28,6 +28,7 @@ import {
   type Tensor,
   zeros,
 } from "../../src/torch/index.js";
+import { collectGarbage } from "../garbage.js";
 
 const shape = [1, 2, 2] as const;
 const D = 4;
@@ -242,9 +243,10 @@ describe.each(Object.entries(toys))("%s", (_, Kind) => {
     const { trainer, losses } = trained(Kind);
     // Data of two kinds through a network that can tell them apart: the error of the start at least halves.
     expect(losses.at(-1)).toBeLessThan(0.6 * (losses[0] as number));
+    collectGarbage();
     const before = liveTensors();
     for (let i = 0; i < 10; i++) trainer.advance();
-    expect(liveTensors()).toBeLessThanOrEqual(before); // what earlier tests left may be collected meanwhile
+    expect(liveTensors()).toBe(before);
   });
 
   it("resumes from its tensors to the same bits", () => {
@@ -280,6 +282,7 @@ describe.each(Object.entries(toys))("%s", (_, Kind) => {
     const { trainer } = trained(Kind);
     const system = trainer.system;
     const request = { count: 3, steps: 10, sampler: "ddim", streams: new Streams(5), pass: {} };
+    collectGarbage();
     const before = liveTensors();
     const seen: number[] = [];
     const pixels = await sample(system, request, {
@@ -292,7 +295,7 @@ describe.each(Object.entries(toys))("%s", (_, Kind) => {
     expect(pixels.toString()).toBe("uint8[3, 1, 2, 2]");
     const first = pixels.toArray();
     pixels.dispose();
-    expect(liveTensors()).toBeLessThanOrEqual(before); // what earlier tests left may be collected meanwhile
+    expect(liveTensors()).toBe(before);
     const second = await sample(system, { ...request, streams: new Streams(5) });
     expect(scope(() => second.toArray())).toEqual(first);
     second.dispose();

@@ -1,8 +1,6 @@
 /** A training and its files: what is there when, full disks at every write, and what a resumed run notices. */
 import fs from "node:fs";
 import path from "node:path";
-import v8 from "node:v8";
-import vm from "node:vm";
 import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
 import { UserError } from "../../src/errors.js";
 import { listCheckpoints, openCheckpoint } from "../../src/experiment/checkpoint-files.js";
@@ -12,6 +10,7 @@ import { loadConfig } from "../../src/experiment/load-config.js";
 import { createRun, isLocked, type Run } from "../../src/experiment/run-folder.js";
 import { type TrainingResult, trainRun } from "../../src/experiment/training-run.js";
 import { liveTensors } from "../../src/torch/index.js";
+import { collectGarbage } from "../garbage.js";
 import { checkpointSums, temporaryFolder, writeTiny } from "./tiny.js";
 
 let folder: string;
@@ -43,11 +42,6 @@ async function failure(run: () => Promise<unknown>): Promise<unknown> {
     return error;
   }
   throw new Error("expected it to fail");
-}
-
-function collectGarbage(): void {
-  v8.setFlagsFromString("--expose-gc");
-  vm.runInNewContext("gc")();
 }
 
 /** What a write goes to, temporaries as `*`: `checkpoints/*`, `metrics.jsonl`, ... */
