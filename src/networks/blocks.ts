@@ -2,6 +2,16 @@
 import { Convolution, GroupNorm, Linear, Module, zero } from "../nn/index.js";
 import { type DropoutKeys, dropout, scaledSoftmax, type Tensor } from "../torch/index.js";
 
+export interface ResidualBlockOptions {
+  readonly channelsIn: number;
+  readonly channelsOut: number;
+  /** Width F of the condition. */
+  readonly conditionFeatures: number;
+  readonly dropout: number;
+  /** Groups of both normalisations. Default 32. */
+  readonly groups?: number;
+}
+
 /** `x + conv2(drop(swish(GN(conv1(swish(GN(x))) + Dense(c)))))`, with a 1x1 shortcut where the channels change. */
 export class ResidualBlock extends Module {
   readonly norm1: GroupNorm;
@@ -12,22 +22,27 @@ export class ResidualBlock extends Module {
   readonly shortcut: Convolution | undefined;
   readonly #rate: number;
 
-  constructor(channelsIn: number, channelsOut: number, conditionFeatures: number, dropoutRate: number) {
+  constructor(options: ResidualBlockOptions) {
     super();
-    this.norm1 = new GroupNorm(channelsIn, { activation: "silu" });
+    const { channelsIn, channelsOut, conditionFeatures, groups = 32 } = options;
+    this.norm1 = new GroupNorm(channelsIn, { activation: "silu", groups });
     this.conv1 = new Convolution(channelsIn, channelsOut);
     this.conditionProjection = new Linear(conditionFeatures, channelsOut, { law: zero, bias: "without" });
-    this.norm2 = new GroupNorm(channelsOut, { activation: "silu" });
+    this.norm2 = new GroupNorm(channelsOut, { activation: "silu", groups });
     this.conv2 = new Convolution(channelsOut, channelsOut, { law: zero });
     this.shortcut =
       channelsIn === channelsOut ? undefined : new Convolution(channelsIn, channelsOut, { kernel: 1 });
-    this.#rate = dropoutRate;
+    this.#rate = options.dropout;
   }
 
-  /** `x` `[B, in, H, W]`, `condition` `[B, F]` -> `[B, out, H, W]` */
+  /** `x` `[B, in, H, W]`, `condition` `[B, F]` or, for every position, `[B, H, W, F]` -> `[B, out, H, W]` */
   forward(x: Tensor, condition: Tensor, keys: DropoutKeys | undefined): Tensor {
     let h = this.conv1.forward(this.norm1.forward(x));
-    h = this.norm2.forward(h, this.conditionProjection.forward(condition)); // the projection is added before the statistics
+    const shift = this.conditionProjection.forward(condition); // added before the statistics are taken
+    h =
+      shift.rank === 2
+        ? this.norm2.forward(h, shift)
+        : this.norm2.forward(h.add(shift.permute([0, 3, 1, 2])));
     h = this.conv2.forward(dropout(h, this.#rate, keys));
     return (this.shortcut ? this.shortcut.forward(x) : x).add(h);
   }
@@ -42,9 +57,9 @@ export class AttentionBlock extends Module {
   readonly out: Linear;
   readonly #channels: number;
 
-  constructor(channels: number) {
+  constructor(channels: number, options: { readonly groups?: number } = {}) {
     super();
-    this.norm = new GroupNorm(channels, { activation: "none" });
+    this.norm = new GroupNorm(channels, { activation: "none", groups: options.groups ?? 32 });
     this.q = new Linear(channels, channels);
     this.k = new Linear(channels, channels);
     this.v = new Linear(channels, channels);

@@ -30,7 +30,12 @@ class Stage extends Module {
   constructor(channelsIn: number, options: VdmUnetOptions) {
     super();
     const { channels, attention, dropout } = options;
-    this.block = new ResidualBlock(channelsIn, channels, 4 * channels, dropout);
+    this.block = new ResidualBlock({
+      channelsIn,
+      channelsOut: channels,
+      conditionFeatures: 4 * channels,
+      dropout,
+    });
     this.attention = attention === "everywhere" ? new AttentionBlock(channels) : undefined;
   }
 
@@ -47,9 +52,10 @@ class Middle extends Module {
 
   constructor({ channels, attention, dropout }: VdmUnetOptions) {
     super();
-    this.block1 = new ResidualBlock(channels, channels, 4 * channels, dropout);
+    const block = { channelsIn: channels, channelsOut: channels, conditionFeatures: 4 * channels, dropout };
+    this.block1 = new ResidualBlock(block);
     this.attention = attention === "none" ? undefined : new AttentionBlock(channels);
-    this.block2 = new ResidualBlock(channels, channels, 4 * channels, dropout);
+    this.block2 = new ResidualBlock(block);
   }
 
   forward(x: Tensor, condition: Tensor, keys: DropoutKeys | undefined): Tensor {
