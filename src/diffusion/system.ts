@@ -3,6 +3,7 @@ import type { Module } from "../nn/index.js";
 import type { Shape, Streams, Tensor } from "../torch/index.js";
 import type { Pass } from "./denoiser.js";
 import type { Bound } from "./likelihood/bound.js";
+import type { ProbabilityFlow } from "./likelihood/flow.js";
 import { NoiseSchedule } from "./schedule/schedule.js";
 
 /** Images as a system is given them. */
@@ -73,6 +74,8 @@ export interface DiffusionSystem<S extends SampleView = SampleView> extends Modu
   start(request: SampleRequest): S;
   /** Step i = 0, 1, ... of `request.steps`. */
   step(state: S, i: number): S;
+  /** Why the system has no `flow`, in a sentence, where it has none. */
+  readonly noFlow?: string;
 }
 
 export interface BoundContext {
@@ -105,8 +108,37 @@ export interface SharedSchedule {
   readonly schedule: NoiseSchedule;
 }
 
+export interface FlowContext {
+  readonly streams: Streams;
+  readonly pass: Pass;
+  /** What the flow is conditioned on, where it is: the most likely latent, or a draw from its posterior. */
+  readonly latent: "mode" | "sample";
+}
+
+/** The probability-flow ODE of the images of a batch. */
+export interface GivenFlow {
+  readonly flow: ProbabilityFlow;
+  /** gamma(0), `[1]`: the noise of the start. */
+  readonly gamma0: Tensor;
+  /** Divergence charged for what the flow is conditioned on, nats per image `[B]`. */
+  readonly kl?: Tensor;
+  /** Which divergence that is, in words. */
+  readonly klKind?: string;
+}
+
+/** A system whose likelihood the probability-flow ODE gives exactly. */
+export interface FlowLikelihood {
+  /** V, values of a pixel. */
+  readonly levels: number;
+  flow(batch: Batch, context: FlowContext): GivenFlow;
+}
+
 export function hasBound<T extends DiffusionSystem>(system: T): system is T & BoundedLikelihood {
   return "bound" in system;
+}
+
+export function hasFlow<T extends DiffusionSystem>(system: T): system is T & FlowLikelihood {
+  return "flow" in system;
 }
 
 export function hasPerTimeLoss<T extends DiffusionSystem>(system: T): system is T & PerTimeLoss {
