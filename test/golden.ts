@@ -2,13 +2,22 @@
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { readSafetensors } from "../src/io/index.js";
-import { fromBytes, type Shape, Tensor } from "../src/torch/index.js";
+import { type Dtype, fromBytes, type Shape, Tensor } from "../src/torch/index.js";
 
 /** The folder of this repository: for numbers that belong to one set of vectors, such as a trained result. */
 export const ownFolder = fileURLToPath(new URL("golden", import.meta.url));
 
 /** The folder whose vectors are tested: `VARIDIFF_GOLDEN` may name another of the same layout. */
 const folder = process.env.VARIDIFF_GOLDEN ?? ownFolder;
+
+/** The types that golden files are stored in. */
+const storedDtypes: Readonly<Record<string, Dtype>> = {
+  F64: "float64",
+  F32: "float32",
+  I64: "int64",
+  I32: "int32",
+  U8: "uint8",
+};
 
 /** Numbers with a shape. */
 interface Values {
@@ -42,12 +51,15 @@ export class GoldenFile {
     return [...new Set(found)];
   }
 
-  /** The tensor as it is stored, in float64. */
+  /** The tensor as it is laid out in the file, in float64. */
   tensor(key: string): Tensor {
     const stored = this.#tensors.get(key);
     if (!stored) throw new Error(`${this.#file}: no tensor "${key}"`);
-    const dtype = ({ F64: "float64", I64: "int64" } as Record<string, "float64" | "int64">)[stored.dtype];
-    if (!dtype) throw new Error(`${this.#file}: tensor "${key}" is ${stored.dtype}, expected F64 or I64`);
+    const dtype = storedDtypes[stored.dtype];
+    if (!dtype)
+      throw new Error(
+        `${this.#file}: tensor "${key}" is ${stored.dtype}, expected ${Object.keys(storedDtypes).join(", ")}`,
+      );
     return fromBytes(stored.data, dtype, stored.shape).to("float64");
   }
 
@@ -77,9 +89,10 @@ export function channelsFirst(t: Tensor): Tensor {
 export interface ClosenessOptions {
   /**
    * `mixed`, the default, is the rule of the files' READMEs: within `tolerance * max(|b|, 1e-3 max|B|)` or
-   * `1e-12 max|B|`. `relative`: within `tolerance |b|` of each element, however small beside the others.
+   * `1e-12 max|B|`. `relative`: within `tolerance |b|` of each element, however small beside the others. `largest`, the
+   * rule of MuLAN's README: within `tolerance (1 + max|B|)`.
    */
-  readonly rule?: "mixed" | "relative";
+  readonly rule?: "mixed" | "relative" | "largest";
   /** An absolute error that is always allowed. */
   readonly absolute?: number;
 }
@@ -101,11 +114,14 @@ export function close(
   const [shapeA, shapeB] = [shapeOf(actual), shapeOf(expected)];
   if (a.length !== b.length || (shapeA && shapeB && shapeA.join() !== shapeB.join()))
     throw new Error(`${what}: expected shape [${shapeB ?? b.length}], got [${shapeA ?? a.length}]`);
-  const largest = rule === "mixed" ? magnitude(b) : 0;
+  const largest = rule === "relative" ? 0 : magnitude(b);
   let worst = { excess: 0, message: "" };
   for (const [i, x] of a.entries()) {
     const y = b[i] as number;
-    const allowed = Math.max(tolerance * Math.max(Math.abs(y), 1e-3 * largest), 1e-12 * largest, absolute);
+    const allowed =
+      rule === "largest"
+        ? Math.max(tolerance * (1 + largest), absolute)
+        : Math.max(tolerance * Math.max(Math.abs(y), 1e-3 * largest), 1e-12 * largest, absolute);
     const error = Math.abs(x - y);
     if (error <= allowed) continue;
     const excess = error / allowed;

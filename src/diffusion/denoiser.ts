@@ -10,7 +10,10 @@ export interface Pass {
   readonly precision?: FloatDtype;
 }
 
-/** Predicts from `z` `[B, C, H, W]`, `gamma` `[B]` and one conditioning number per image `[B]`; the result has z's shape. */
+/**
+ * Predicts from `z` `[B, C, H, W]`, its noise level `gamma` `[B]`, or per pixel `[B, C, H, W]` where the schedule is, and
+ * the condition of each image: one number `[B]`, or K of them `[B, K]`. The result has z's shape.
+ */
 export interface Denoiser extends Module {
   forward(z: Tensor, gamma: Tensor, condition: Tensor, pass: Pass): Tensor;
   /** Multiplications and additions of one forward pass of one image, times two; undefined where nobody counted. */

@@ -1,8 +1,11 @@
 /** The parts that systems are composed of: schedules, noise levels, predictions, likelihoods, samplers. */
 export type { Denoiser, Pass } from "./denoiser.js";
-export { NoiseLevel, perImage, Transition } from "./level.js";
+export type { DataEncoder } from "./encoder.js";
+export * from "./encoding/index.js";
+export { NoiseLevel, perImage, perPixel, Transition } from "./level.js";
 export * from "./likelihood/bound.js";
 export * from "./likelihood/discretised.js";
+export * from "./likelihood/variance-ratio.js";
 export * from "./prediction.js";
 export * from "./sampler/index.js";
 export * from "./schedule/index.js";

@@ -1,5 +1,5 @@
 /** A noise level and the step between two of them, in forms that keep their digits. */
-import type { Dtype, Tensor } from "../torch/index.js";
+import type { Dtype, Shape, Tensor } from "../torch/index.js";
 
 /**
  * The variance-preserving noise level of gamma: scalar per example `[B, 1, 1, 1]` or per pixel `[B, C, H, W]`.
@@ -45,6 +45,18 @@ export function perImage(values: Tensor, rank = 4): Tensor {
   return values.reshape([-1, ...new Array<number>(rank - 1).fill(1)]);
 }
 
+/**
+ * Values of every pixel, in the order of a flat channels-last image, as images `[B, C, H, W]`: from `[B, D]` with index
+ * `(h W + w) C + c`, or, where all pixels share one, from `[B]` or `[B, 1]` to a shape that broadcasts. `shape` is that of
+ * one image, `[C, H, W]`, or of one point, `[D]`.
+ */
+export function perPixel(values: Tensor, shape: Shape): Tensor {
+  if (values.rank === 1 || values.dim(1) === 1) return perImage(values, shape.length + 1);
+  if (shape.length !== 3) return values;
+  const [channels, height, width] = shape as [number, number, number];
+  return values.reshape([-1, height, width, channels]).permute([0, 3, 1, 2]);
+}
+
 /** From a clean level s to a noisier t: q(z_t | z_s), q(z_s | z_t, x) and the weights of the loss (VDM, eq. 20-33). */
 export class Transition {
   readonly #gammaS: Tensor;
@@ -84,6 +96,10 @@ export class Transition {
   /** `sigma_Q^2 = sigma_s^2 c`, the variance of q(z_s | z_t, x) and of p(z_s | z_t) */
   get posteriorVariance(): Tensor {
     return this.#gammaS.sigmoid().mul(this.#c()).to(this.#dtype);
+  }
+  /** `ln sigma_Q^2` in gamma's own dtype: ratios of two variances are taken through it. */
+  get logPosteriorVariance(): Tensor {
+    return this.#gammaS.neg().softplus().neg().add(this.#c().log());
   }
   /** The coefficients of `mu_Q = z z_t + x x` (VDM, eq. 24): `(alpha_s / alpha_t)(1 - c)`, `alpha_s c` */
   get posteriorMean(): { readonly z: Tensor; readonly x: Tensor } {

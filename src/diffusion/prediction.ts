@@ -65,6 +65,22 @@ export function predictionTarget(kind: PredictionKind, x: Tensor, eps: Tensor, a
   }
 }
 
+/** The error of a prediction, target minus output, as one of the noise: `eps - eps_hat`. */
+export function noiseError(kind: PredictionKind, error: Tensor, at: NoiseLevel): Tensor {
+  switch (kind) {
+    case "x":
+      return at.alpha.div(at.sigma).mul(error).neg();
+    case "eps":
+      return error;
+    case "v":
+      return at.alpha.mul(error);
+    case "score":
+      return at.sigma.mul(error).neg();
+    default:
+      return kind satisfies never;
+  }
+}
+
 /**
  * Factor that turns the squared error of one kind into that of eps:
  * `||eps - eps_hat||^2 = SNR ||x - x_hat||^2 = alpha^2 ||v - v_hat||^2 = sigma^2 ||s - s_hat||^2`.

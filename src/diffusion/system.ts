@@ -4,7 +4,7 @@ import type { Shape, Streams, Tensor } from "../torch/index.js";
 import type { Pass } from "./denoiser.js";
 import type { Bound } from "./likelihood/bound.js";
 import type { ProbabilityFlow } from "./likelihood/flow.js";
-import { NoiseSchedule } from "./schedule/schedule.js";
+import { type NoiseCurve, NoiseSchedule } from "./schedule/schedule.js";
 
 /** Images as a system is given them. */
 export interface Batch {
@@ -46,6 +46,8 @@ export interface SampleRequest {
   readonly pass: Pass;
   /** One number per image, `[count]`. */
   readonly condition?: Tensor;
+  /** Percentile in (0, 100] at which predicted images are thresholded; not at all where absent. */
+  readonly threshold?: number;
 }
 
 /** What can be looked at between two steps. */
@@ -62,8 +64,8 @@ export interface DiffusionSystem<S extends SampleView = SampleView> extends Modu
   readonly shape: Shape;
   /** uint8 pixels to the system's own range, float. */
   encode(pixels: Tensor): Tensor;
-  /** A finished latent to uint8 pixels. */
-  decode(z: Tensor): Tensor;
+  /** A finished latent to uint8 pixels; `state` is the one it is of. */
+  decode(z: Tensor, state?: S): Tensor;
   objective(batch: Batch, context: StepContext): Objective;
   /** Takes the gradient; default `objective.loss.backward()`. */
   backward?(objective: Objective): void;
@@ -108,6 +110,26 @@ export interface SharedSchedule {
   readonly schedule: NoiseSchedule;
 }
 
+/** A system whose forward process changes images before it noises them. */
+export interface EncodedView {
+  /** The clean mean x_t of each image at its time `t` `[B]`, `[B, C, H, W]` in the system's own range. */
+  encoded(batch: Batch, t: Tensor): Tensor;
+}
+
+/** A system with a noise schedule for every pixel, which may depend on a latent. */
+export interface PixelSchedule {
+  /** The schedule of each image of a batch, by its most likely latent. */
+  curveOf(batch: Batch): NoiseCurve;
+  /** The schedules of `count` latents from the prior. */
+  priorCurve(count: number, streams: Streams): NoiseCurve;
+}
+
+/** A system whose trained schedule can be replaced by a simpler one, to see what it was worth. */
+export interface ReplaceableSchedule {
+  /** From now on: the mean over pixels, or a line between the same ends; its own again where undefined. */
+  replaceSchedule(by: "mean" | "linear" | undefined): void;
+}
+
 export interface FlowContext {
   readonly streams: Streams;
   readonly pass: Pass;
@@ -147,6 +169,20 @@ export function hasPerTimeLoss<T extends DiffusionSystem>(system: T): system is 
 
 export function hasForwardView<T extends DiffusionSystem>(system: T): system is T & ForwardView {
   return "noised" in system;
+}
+
+export function hasEncodedView<T extends DiffusionSystem>(system: T): system is T & EncodedView {
+  return "encoded" in system;
+}
+
+export function hasPixelSchedule<T extends DiffusionSystem>(system: T): system is T & PixelSchedule {
+  return "priorCurve" in system;
+}
+
+export function hasReplaceableSchedule<T extends DiffusionSystem>(
+  system: T,
+): system is T & ReplaceableSchedule {
+  return "replaceSchedule" in system;
 }
 
 export function hasSharedSchedule<T extends DiffusionSystem>(system: T): system is T & SharedSchedule {

@@ -1,5 +1,6 @@
 /** What an experiment is: every key of a config, its type and its default. */
 import { z } from "zod";
+import { variantNames } from "../data/index.js";
 import { samplerNames } from "../diffusion/sampler/index.js";
 import { systems } from "../systems/index.js";
 
@@ -13,6 +14,8 @@ const common = {
       path: z.string().optional(),
       /** Side of the square that images are cropped and resized to. */
       size: positive.optional(),
+      /** Synthetic images made of the set's own. */
+      variant: z.enum(variantNames).default("none"),
       augment: z.enum(["none", "flip-rotate", "flip-rotate-channels"]).default("none"),
       /** Which split is measured. */
       evaluationSplit: z.enum(["train", "validation", "test"]).default("test"),
@@ -72,6 +75,8 @@ const common = {
 /** A whole experiment. */
 export const configSchema = z.discriminatedUnion("system", [
   z.strictObject({ system: z.literal("vdm"), model: systems.vdm.model.prefault({}), ...common }),
+  z.strictObject({ system: z.literal("diffenc"), model: systems.diffenc.model.prefault({}), ...common }),
+  z.strictObject({ system: z.literal("mulan"), model: systems.mulan.model.prefault({}), ...common }),
 ]);
 
 export type Config = z.output<typeof configSchema>;

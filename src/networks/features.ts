@@ -2,7 +2,7 @@
 import { arange, cat, type Tensor, tensor, zeros } from "../torch/index.js";
 
 /**
- * Sinusoidal embedding of `tau` `[B]`, `[B, dim]`: `arg_j = 1000 tau exp(-j ln(10000) / (half - 1))`, all sines first,
+ * Sinusoidal embedding of `tau` `[...]`, `[..., dim]`: `arg_j = 1000 tau exp(-j ln(10000) / (half - 1))`, all sines first,
  * then all cosines, a zero last where dim is odd.
  */
 export function timestepEmbedding(tau: Tensor, dim: number): Tensor {
@@ -11,10 +11,10 @@ export function timestepEmbedding(tau: Tensor, dim: number): Tensor {
   const frequencies = arange(0, half, 1, { dtype, device })
     .mul(-Math.log(10000) / (half - 1))
     .exp();
-  const args = tau.mul(1000).unsqueeze(1).mul(frequencies);
+  const args = tau.mul(1000).unsqueeze(-1).mul(frequencies);
   const parts = [args.sin(), args.cos()];
-  if (dim % 2 === 1) parts.push(zeros([tau.dim(0), 1], { dtype, device }));
-  return cat(parts, 1);
+  if (dim % 2 === 1) parts.push(zeros([...tau.shape, 1], { dtype, device }));
+  return cat(parts, -1);
 }
 
 /**
@@ -34,4 +34,9 @@ export function fourierFeatures(z: Tensor, exponents: readonly number[]): Tensor
     .mul(w.reshape([1, 1, count, ...rest.map(() => 1)]))
     .reshape([batch, channels * count, ...rest]);
   return cat([args.sin(), args.cos()], 1);
+}
+
+/** `z` and its Fourier features behind it along the channels, `[B, C (1 + 2 K), ...]`; `z` itself without exponents. */
+export function withFourierFeatures(z: Tensor, exponents: readonly number[]): Tensor {
+  return exponents.length > 0 ? cat([z, fourierFeatures(z, exponents)], 1) : z;
 }

@@ -5,8 +5,23 @@ import { choiceOf, createPart, partsOf } from "../parts.js";
 import { VdmUnet } from "./vdm-unet.js";
 
 export { AttentionBlock, ResidualBlock } from "./blocks.js";
+export {
+  type EncoderLayout,
+  EncoderMlp,
+  EncoderUnet,
+  type EncoderUnetOptions,
+  encoderLevels,
+} from "./data-encoder.js";
+export { createEncoder, type EncoderConfig, type EncoderContext, encoderSchema } from "./encoders.js";
 export { fourierFeatures, timestepEmbedding } from "./features.js";
+export { LatentCnn, type LatentOptions, LatentUnet, type LatentUnetOptions } from "./latent-encoder.js";
+export {
+  createLatentEncoder,
+  type LatentEncoderConfig,
+  latentEncoderSchema,
+} from "./latent-encoders.js";
 export { Mlp, type MlpOptions } from "./mlp.js";
+export type { AttentionPlace } from "./stages.js";
 export { VdmUnet, type VdmUnetOptions } from "./vdm-unet.js";
 
 /** What a network is told of the problem it serves. */
@@ -14,6 +29,8 @@ export interface NetworkContext {
   readonly imageChannels: number;
   readonly gammaMin: number;
   readonly gammaMax: number;
+  /** Numbers of the condition of an image, K. Default 1. */
+  readonly conditionFeatures?: number;
 }
 
 const network = partsOf<NetworkContext, Denoiser>();
@@ -27,6 +44,7 @@ const networks = [
       attention: z.enum(["none", "middle", "everywhere"]).default("middle"),
       fourierExponents: z.array(z.number().int()).default([6, 7]),
       dropout: z.number().min(0).lt(1).default(0.1),
+      noiseLevel: z.enum(["mean", "map"]).default("mean"),
     },
     (options, context) => new VdmUnet({ ...options, ...context }),
   ),

@@ -1,6 +1,6 @@
 /** A small network for points rather than images: the swirl experiment of VDM's notebook. */
 import type { Denoiser, Pass } from "../diffusion/denoiser.js";
-import { Linear, Module } from "../nn/index.js";
+import { type Initialiser, Linear, Module } from "../nn/index.js";
 import { cat, type Tensor } from "../torch/index.js";
 import { fourierFeatures } from "./features.js";
 
@@ -11,6 +11,8 @@ export interface MlpOptions {
   readonly fourierExponents: readonly number[];
   readonly gammaMin: number;
   readonly gammaMax: number;
+  /** Law of the last layer's weights; default lecun normal. */
+  readonly lastLaw?: Initialiser;
 }
 
 /** `[z, 2 tau - 1]` and their Fourier features through two hidden layers; no skip from z. Points are `[B, D]`. */
@@ -26,7 +28,7 @@ export class Mlp extends Module implements Denoiser {
     this.#options = options;
     this.dense0 = new Linear((dimensions + 1) * (1 + 2 * fourierExponents.length), hidden);
     this.dense1 = new Linear(hidden, hidden);
-    this.dense2 = new Linear(hidden, dimensions);
+    this.dense2 = new Linear(hidden, dimensions, { law: options.lastLaw });
   }
 
   forward(z: Tensor, gamma: Tensor, _condition: Tensor, _pass: Pass): Tensor {

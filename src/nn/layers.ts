@@ -1,5 +1,5 @@
-/** The layers of the networks: convolution, linear map, group normalisation. */
-import { conv2d, groupNorm, linear, type Tensor } from "../torch/index.js";
+/** The layers of the networks: convolution and its transpose, linear map, group normalisation. */
+import { conv2d, groupNorm, linear, type Tensor, transposedConv2d } from "../torch/index.js";
 import { type Initialiser, lecunNormal, one, zero } from "./initialisers.js";
 import { Module, Parameter } from "./module.js";
 
@@ -26,6 +26,29 @@ export class Convolution extends Module {
 
   forward(x: Tensor): Tensor {
     return conv2d(x, this.weight.value, this.bias.value, { padding: this.#padding });
+  }
+}
+
+/** Transposed convolution whose windows lie side by side: `[B, in, H, W] -> [B, out, s H, s W]` with an s x s kernel. */
+export class TransposedConvolution extends Module {
+  readonly weight: Parameter;
+  readonly bias: Parameter;
+  readonly #stride: number;
+
+  constructor(channelsIn: number, channelsOut: number, options: { readonly stride?: number } = {}) {
+    super();
+    const { stride = 2 } = options;
+    this.weight = new Parameter(
+      [channelsIn, channelsOut, stride, stride],
+      lecunNormal(stride * stride * channelsIn),
+      { format: "channelsLast" },
+    );
+    this.bias = new Parameter([channelsOut], zero, { decay: false });
+    this.#stride = stride;
+  }
+
+  forward(x: Tensor): Tensor {
+    return transposedConv2d(x, this.weight.value, this.bias.value, { stride: this.#stride });
   }
 }
 

@@ -1,67 +1,37 @@
 /** VDM: Variational Diffusion Models (Kingma, Salimans, Poole, Ho, 2021; equation numbers of arXiv 2107.00630v6). */
-import type { Denoiser, Pass } from "../diffusion/denoiser.js";
+import type { Denoiser } from "../diffusion/denoiser.js";
 import { NoiseLevel, perImage, Transition } from "../diffusion/level.js";
-import {
-  type Bound,
-  bitsPerDim,
-  perExample,
-  priorDivergence,
-  totalBound,
-} from "../diffusion/likelihood/bound.js";
-import { decodePixels, encodePixels, pixelLogLikelihood } from "../diffusion/likelihood/discretised.js";
-import {
-  convertPrediction,
-  errorWeight,
-  type PredictionKind,
-  predictionTarget,
-} from "../diffusion/prediction.js";
-import { type GaussianSampler, samplerNamed } from "../diffusion/sampler/index.js";
+import { type Bound, perExample, priorDivergence } from "../diffusion/likelihood/bound.js";
+import { encodePixels } from "../diffusion/likelihood/discretised.js";
+import { errorWeight, predictionTarget } from "../diffusion/prediction.js";
+import { thresholded } from "../diffusion/sampler/index.js";
 import type { NoiseSchedule, ScheduleValue } from "../diffusion/schedule/index.js";
 import type {
   Batch,
-  BoundContext,
-  BoundedLikelihood,
-  DiffusionSystem,
-  ForwardView,
+  FlowContext,
+  FlowLikelihood,
+  GivenFlow,
   Objective,
-  PerTimeLoss,
-  SampleRequest,
-  SampleView,
   SharedSchedule,
-  StepContext,
 } from "../diffusion/system.js";
-import { discretiseTimes, sampleTimes, type TimeSampling } from "../diffusion/times.js";
-import { Module, type Parameter } from "../nn/index.js";
-import { backward, full, grad, randn, type Shape, type Streams, type Tensor, zeros } from "../torch/index.js";
+import { discretiseTimes } from "../diffusion/times.js";
+import type { Parameter } from "../nn/index.js";
+import { backward, grad, randn, type Streams, type Tensor } from "../torch/index.js";
+import {
+  type EvaluationOptions,
+  GaussianDiffusion,
+  type GaussianDraws,
+  type GaussianOptions,
+} from "./gaussian.js";
 
-export interface VdmOptions {
-  /** `[C, H, W]` of an image, `[D]` of a point. */
-  readonly shape: Shape;
+export interface VdmOptions extends GaussianOptions {
   readonly schedule: NoiseSchedule;
   readonly denoiser: Denoiser;
-  /** What the denoiser's output means. Default `eps`. */
-  readonly prediction?: PredictionKind;
-  /** T of the training objective; 0, the default, is continuous time. */
-  readonly steps?: number;
-  /** Default `low-discrepancy`. */
-  readonly times?: TimeSampling;
-  /** V, values of a pixel. Default 256. */
-  readonly levels?: number;
   /**
    * `bound`: all parameters follow the gradient of the bound (the official code). `minimum-variance`: those inside the
    * schedule follow that of the variance of its estimate instead (section 5.3; needs a `monotone-paper` schedule).
    */
   readonly scheduleGradient?: "bound" | "minimum-variance";
-}
-
-/** Every draw that one evaluation of the bound needs. */
-export interface VdmDraws {
-  /** Times in [0, 1), `[B]`, float64. */
-  readonly t: Tensor;
-  /** Noise of z_t. */
-  readonly eps: Tensor;
-  /** Noise of z_0, independent of `eps`. */
-  readonly eps0: Tensor;
 }
 
 /** One evaluation of the bound, with what it was computed from. */
@@ -77,11 +47,6 @@ export interface VdmEvaluation {
   readonly epsError: Tensor;
 }
 
-interface VdmState extends SampleView {
-  readonly request: SampleRequest;
-  readonly sampler: GaussianSampler;
-}
-
 /** What the minimum-variance update needs of the step's graph. */
 interface Leaves {
   readonly t: Tensor;
@@ -89,79 +54,42 @@ interface Leaves {
   readonly diffusionBits: Tensor;
 }
 
-export class VDM
-  extends Module
-  implements DiffusionSystem<VdmState>, BoundedLikelihood, PerTimeLoss, ForwardView, SharedSchedule
-{
+export class VDM extends GaussianDiffusion implements SharedSchedule, FlowLikelihood {
   readonly schedule: NoiseSchedule;
   readonly denoiser: Denoiser;
-  readonly #options: Required<VdmOptions>;
+  readonly #scheduleGradient: "bound" | "minimum-variance";
   readonly #leaves = new WeakMap<Objective, Leaves>();
 
   constructor(options: VdmOptions) {
-    super();
+    super(options);
     this.schedule = options.schedule;
     this.denoiser = options.denoiser;
-    this.#options = {
-      prediction: "eps",
-      steps: 0,
-      times: "low-discrepancy",
-      levels: 256,
-      scheduleGradient: "bound",
-      ...options,
-    };
-    if (this.#options.scheduleGradient === "minimum-variance") {
+    this.#scheduleGradient = options.scheduleGradient ?? "bound";
+    if (this.#scheduleGradient === "minimum-variance") {
       if (!this.schedule.split())
         throw new Error(
           "expected a schedule whose end points are separate parameters (monotone-paper) for minimum-variance gradients",
         );
-      if (this.#options.steps !== 0)
+      if (this.steps !== 0)
         throw new Error(
-          `expected continuous time (steps: 0) for minimum-variance gradients, got steps: ${this.#options.steps}`,
+          `expected continuous time (steps: 0) for minimum-variance gradients, got steps: ${this.steps}`,
         );
     }
   }
 
-  get shape(): Shape {
-    return this.#options.shape;
-  }
-  /** D, the dimensions that bits are counted by. */
-  get dimensions(): number {
-    return this.shape.reduce((product, n) => product * n, 1);
-  }
-
-  encode(pixels: Tensor): Tensor {
-    const { dtype } = this.#parameterLike();
-    return encodePixels(pixels.to(dtype), this.#options.levels);
-  }
-
-  decode(z0: Tensor): Tensor {
-    const level0 = new NoiseLevel(this.schedule.ends(z0.device).gamma0, z0.dtype);
-    return decodePixels(z0.div(level0.alpha), this.#options.levels).to("uint8");
-  }
-
-  /** The three terms of the bound at given draws (eq. 11-17). `x`: whole numbers 0 .. V - 1 as floats, `[B, C, H, W]`. */
+  /** The three terms of the bound at given draws (eq. 11-17). */
   evaluate(
     x: Tensor,
-    draws: VdmDraws,
-    o: {
-      readonly pass: Pass;
-      readonly condition?: Tensor | undefined;
-      readonly steps?: number;
-      readonly at?: ScheduleValue;
-    },
+    draws: GaussianDraws,
+    o: EvaluationOptions & { readonly at?: ScheduleValue },
   ): VdmEvaluation {
-    const { prediction, levels } = this.#options;
     const { eps, eps0 } = draws;
-    const steps = o.steps ?? this.#options.steps;
-    const f = encodePixels(x, levels);
+    const steps = o.steps ?? this.steps;
+    const f = encodePixels(x, this.levels);
     const { gamma0, gamma1 } = this.schedule.ends(x.device);
 
-    // 1. Reconstruction: z_0 / alpha_0 = f + exp(gamma_0 / 2) eps_0
-    const y = f.add(gamma0.div(2).exp().to(f.dtype).mul(eps0));
-    const reconstruction = perExample(pixelLogLikelihood(x, y, gamma0, levels))
-      .neg()
-      .to(gamma0.dtype);
+    // 1. Reconstruction: -log p(x | z_0)
+    const reconstruction = this.reconstruction(x, f, gamma0, eps0);
 
     // 2. Prior: KL(q(z_1 | x) || N(0, I))
     const prior = priorDivergence(f, gamma1);
@@ -171,11 +99,11 @@ export class VDM
     const { gamma, dGamma } = o.at ?? this.schedule.at(chain ? chain.t : draws.t);
     const level = new NoiseLevel(perImage(gamma, f.rank), f.dtype);
     const zt = level.diffuse(f, eps);
-    const condition = o.condition ?? zeros([f.dim(0)], { dtype: f.dtype, device: f.device });
-    const out = this.denoiser.forward(zt, gamma, condition, o.pass);
-    const error = perExample(predictionTarget(prediction, f, eps, level).sub(out).square()).to(gamma.dtype);
-    const weight = errorWeight(prediction, new NoiseLevel(gamma));
-    const epsError = error.mul(weight);
+    const out = this.denoiser.forward(zt, gamma, this.condition(f, undefined, o.condition), o.pass);
+    const error = perExample(predictionTarget(this.prediction, f, eps, level).sub(out).square()).to(
+      gamma.dtype,
+    );
+    const epsError = error.mul(errorWeight(this.prediction, new NoiseLevel(gamma)));
     const rate = chain
       ? new Transition(
           new NoiseLevel(this.schedule.at(chain.s).gamma),
@@ -187,53 +115,40 @@ export class VDM
     return { bound: { reconstruction, prior, diffusion }, gamma, zt, out, epsError };
   }
 
-  bound(batch: Batch, { streams, pass, steps }: BoundContext): Bound {
-    const x = this.#float(batch.pixels);
-    return this.evaluate(x, this.#draw(x, streams), {
-      pass,
-      condition: batch.condition,
-      ...(steps === undefined ? {} : { steps }),
-    }).bound;
-  }
-
-  diffusionAt(batch: Batch, t: Tensor, { streams, pass, steps }: BoundContext): Tensor {
-    const x = this.#float(batch.pixels);
-    const draws = { ...this.#draw(x, streams), t };
-    return this.evaluate(x, draws, {
-      pass,
-      condition: batch.condition,
-      ...(steps === undefined ? {} : { steps }),
-    }).bound.diffusion;
-  }
-
   /** `z_t = alpha_t f + sigma_t eps` (eq. 1); the same streams give the same noise at every time. */
   noised(batch: Batch, t: Tensor, streams: Streams): Tensor {
     const f = this.encode(batch.pixels);
     const eps = randn(f.shape, streams.generator("noise"), { dtype: f.dtype }).toDevice(f.device);
-    return new NoiseLevel(perImage(this.schedule.at(t).gamma, f.rank), f.dtype).diffuse(f, eps);
+    return this.levelsAt(t, f, this.schedule).level.diffuse(f, eps);
   }
 
-  objective(batch: Batch, { streams, pass }: StepContext): Objective {
-    const x = this.#float(batch.pixels);
-    return this.objectiveAt(x, this.#draw(x, streams), { pass, condition: batch.condition });
-  }
-
-  /** The bound at given draws in bits per dimension, the mean of which is minimised. `x` as in `evaluate`. */
-  objectiveAt(
-    x: Tensor,
-    draws: VdmDraws,
-    o: { readonly pass: Pass; readonly condition?: Tensor | undefined },
-  ): Objective {
-    const at =
-      this.#options.scheduleGradient === "minimum-variance" ? this.#scheduleLeaves(draws.t) : undefined;
-    const { bound } = this.evaluate(x, draws, at ? { ...o, at } : o);
-    const perImageBits = bitsPerDim(totalBound(bound), this.dimensions);
-    const terms = Object.fromEntries(
-      Object.entries(bound).map(([name, nats]) => [name, bitsPerDim(nats, this.dimensions)]),
-    );
-    const objective: Objective = { loss: perImageBits.mean(), perExample: perImageBits, t: draws.t, terms };
-    if (at) this.#leaves.set(objective, { t: draws.t, value: at, diffusionBits: terms.diffusion as Tensor });
+  override objectiveAt(x: Tensor, draws: GaussianDraws, options: EvaluationOptions): Objective {
+    if (this.#scheduleGradient === "bound") return super.objectiveAt(x, draws, options);
+    const at = this.#scheduleLeaves(draws.t);
+    const objective = this.bits(this.evaluate(x, draws, { ...options, at }).bound, draws.t);
+    const { t, terms } = objective;
+    this.#leaves.set(objective, { t, value: at, diffusionBits: terms.diffusion as Tensor });
     return objective;
+  }
+
+  /** The probability flow (Song et al., 2021), from which the likelihood follows without a bound. */
+  flow(batch: Batch, { pass }: FlowContext): GivenFlow {
+    const { gamma0 } = this.schedule.ends(batch.pixels.device);
+    const condition = this.condition(batch.pixels, undefined, batch.condition);
+    return { flow: this.flowAlong(this.schedule, condition, pass), gamma0 };
+  }
+
+  protected curve(): NoiseSchedule {
+    return this.schedule;
+  }
+
+  protected draw(x: Tensor, streams: Streams): GaussianDraws {
+    return this.drawNoise(x, streams);
+  }
+
+  /** The official v model thresholds z as well as the predicted image. */
+  protected override thresholdedLatent(z: Tensor, percentile: number): Tensor {
+    return this.prediction === "v" ? thresholded(z, percentile) : z;
   }
 
   backward(objective: Objective): void {
@@ -262,53 +177,6 @@ export class VDM
     const chained = a.mul(gamma).add(b.mul(dGamma));
     accumulate(split.interior, chained.mul(diffusionBits.detach().mul(2)).sum());
     accumulate(split.ends, chained.sum());
-  }
-
-  start(request: SampleRequest): VdmState {
-    const { dtype, device } = this.#parameterLike();
-    const z = randn([request.count, ...this.shape], request.streams.generator("sample/prior"), {
-      dtype,
-    }).toDevice(device);
-    return { z, request, sampler: samplerNamed(request.sampler) };
-  }
-
-  step({ z, request, sampler }: VdmState, i: number): VdmState {
-    const T = request.steps;
-    const from = this.#levelAt((T - i) / T, z);
-    const to = this.#levelAt((T - i - 1) / T, z);
-    const gamma = from.gamma.reshape([1]).expand([z.dim(0)]);
-    const condition = request.condition ?? zeros([z.dim(0)], { dtype: z.dtype, device: z.device });
-    const out = this.denoiser.forward(z, gamma, condition, request.pass);
-    const { prediction } = this.#options;
-    const x = convertPrediction(out, prediction, "x", z, from);
-    const eps = convertPrediction(out, prediction, "eps", z, from);
-    const noise = () =>
-      randn(z.shape, request.streams.at(i).generator("sample/noise"), { dtype: z.dtype }).toDevice(z.device);
-    return { z: sampler({ z, prediction: { x, eps }, from, to, noise }), xHat: x, request, sampler };
-  }
-
-  #levelAt(t: number, z: Tensor): NoiseLevel {
-    return new NoiseLevel(
-      this.schedule.at(full([1], t, { dtype: "float64", device: z.device })).gamma,
-      z.dtype,
-    );
-  }
-
-  #draw(x: Tensor, streams: Streams): VdmDraws {
-    const { dtype, device } = x;
-    const normal = (name: string) => randn(x.shape, streams.generator(name), { dtype }).toDevice(device);
-    const t = sampleTimes(this.#options.times, x.dim(0), streams.generator("times"), "cpu").toDevice(device);
-    return { t, eps: normal("noise"), eps0: normal("reconstruction") };
-  }
-
-  #float(pixels: Tensor): Tensor {
-    return pixels.to(this.#parameterLike().dtype);
-  }
-
-  #parameterLike(): Tensor {
-    const [first] = this.denoiser.parameters();
-    if (!first) throw new Error("expected a denoiser with parameters");
-    return first.value;
   }
 }
 

@@ -1,6 +1,8 @@
-/** Gradients as values, and the modes around a computation: no gradient, gradient, autocast. */
+/** Gradients and directional derivatives as values, and the modes around a computation. */
+import { ones, zerosLike } from "./create.js";
 import { type Dtype, dtypeCode } from "./dtype.js";
 import { native } from "./native.js";
+import { scope } from "./scope.js";
 import { Tensor } from "./tensor.js";
 
 export interface GradOptions {
@@ -93,4 +95,40 @@ export function withoutAutocast<R>(run: () => R, options: { readonly device?: "c
   } finally {
     if (before) native().setAutocast(device, true, code);
   }
+}
+
+/** A function's value at a point, and how it changes along a direction there. */
+export interface Directional {
+  readonly value: Tensor;
+  readonly derivative: Tensor;
+}
+
+/**
+ * `run(at)` and its derivative along `direction` (all ones where absent), `J v`, of the value's shape. libtorch 1.13
+ * has no forward mode for SiLU, softmax and channels-last normalisation, so reverse mode runs twice: `g(u) = J^T u` is
+ * linear in u, hence `J v` is the derivative of `g . v` in u. Where examples do not interact, ones give the derivative
+ * of every example by its own element of `at`.
+ *
+ * Both results are differentiable, also through `at`, unless `noGrad` is around: then they are numbers alone.
+ */
+export function directionalDerivative(
+  run: (x: Tensor) => Tensor,
+  at: Tensor,
+  direction?: Tensor,
+): Directional {
+  const createGraph = native().gradMode();
+  return scope(() =>
+    enableGrad(() => {
+      const x = createGraph && at.requiresGrad ? at : at.detach().requireGrad();
+      const value = run(x);
+      const u = zerosLike(value).requireGrad();
+      const v = direction ?? ones(at.shape, { dtype: at.dtype, device: at.device });
+      const [g] = value.requiresGrad ? grad([value], [x], { gradients: [u], createGraph: true }) : [null];
+      const [derivative] = g?.requiresGrad ? grad([g], [u], { gradients: [v], createGraph }) : [null];
+      return {
+        value: createGraph ? value : value.detach(),
+        derivative: derivative ?? zerosLike(value),
+      };
+    }),
+  );
 }

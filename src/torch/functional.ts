@@ -1,11 +1,14 @@
-/** Operators of networks that are functions rather than methods: convolution, linear maps, normalisation, dropout. */
+/** Operators of networks that are functions rather than methods: convolution, pooling, linear maps, normalisation, dropout. */
 import { operator } from "./operator.js";
 import type { DropoutKeys } from "./random.js";
 import type { Tensor } from "./tensor.js";
 
 const op = {
   conv2d: operator("aten::conv2d"),
+  convTranspose2d: operator("aten::conv_transpose2d.input"),
+  maxPool2d: operator("aten::max_pool2d"),
   linear: operator("aten::linear"),
+  relu: operator("aten::relu"),
   groupNorm: operator("varidiff::group_norm"),
   groupNormReference: operator("varidiff::group_norm_reference"),
   scaledSoftmax: operator("varidiff::scaled_softmax"),
@@ -23,9 +26,32 @@ export function conv2d(
   return op.conv2d(x, weight, bias, options.stride ?? 1, options.padding ?? 0);
 }
 
+/**
+ * The adjoint of `conv2d` in x: every element of `x` `[B, C, H, W]` paints `weight` `[C, O, kh, kw]` times itself, one
+ * window a stride.
+ */
+export function transposedConv2d(
+  x: Tensor,
+  weight: Tensor,
+  bias: Tensor | null,
+  options: { readonly stride?: number } = {},
+): Tensor {
+  return op.convTranspose2d(x, weight, bias, options.stride ?? 1);
+}
+
+/** The largest of every `size` x `size` window of `x` `[B, C, H, W]`, windows side by side. */
+export function maxPool2d(x: Tensor, size: number): Tensor {
+  return op.maxPool2d(x, size, size);
+}
+
 /** `x weight^T + bias` on the last dimension; `weight` is `[out, in]`. */
 export function linear(x: Tensor, weight: Tensor, bias: Tensor | null): Tensor {
   return op.linear(x, weight, bias);
+}
+
+/** `max(x, 0)` */
+export function relu(x: Tensor): Tensor {
+  return op.relu(x);
 }
 
 export interface GroupNormOptions {

@@ -3,6 +3,8 @@ export {
   autocast,
   backward,
   clearGradients,
+  type Directional,
+  directionalDerivative,
   enableGrad,
   type GradOptions,
   grad,

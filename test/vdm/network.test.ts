@@ -7,7 +7,6 @@ import {
   Generator,
   grad,
   liveTensors,
-  noGrad,
   ones,
   randn,
   Streams,
@@ -17,6 +16,7 @@ import {
   tensor,
   threads,
 } from "../../src/torch/index.js";
+import { disturb } from "../disturb.js";
 import { close, same } from "../golden.js";
 import { readmeEnds } from "./toy.js";
 
@@ -25,16 +25,6 @@ const float64 = { dtype: "float64" } as const;
 function unet(options: Partial<VdmUnetOptions> = {}): VdmUnet {
   const defaults = { imageChannels: 3, channels: 64, depth: 1, attention: "middle", dropout: 0 } as const;
   return new VdmUnet({ ...defaults, fourierExponents: [6, 7], ...readmeEnds, ...options });
-}
-
-/** Every parameter drawn anew, so that no kernel is zero. */
-function disturb(network: VdmUnet, seed: number): VdmUnet {
-  const generator = new Generator({ seed });
-  noGrad(() => {
-    for (const { value } of network.parameters())
-      value.copy_(randn(value.shape, generator, { dtype: value.dtype }).mul(0.1));
-  });
-  return network;
 }
 
 const draw = (shape: readonly number[], seed: number) => randn(shape, new Generator({ seed }));

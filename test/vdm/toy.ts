@@ -1,5 +1,6 @@
 /** What the golden files of VDM describe: the toy network, and schedules with the parameters stored there. */
 import type { Denoiser } from "../../src/diffusion/denoiser.js";
+import type { DataEncoder } from "../../src/diffusion/encoder.js";
 import {
   FixedLinear,
   LearnedLinear,
@@ -18,8 +19,8 @@ export const readmeEnds: ScheduleEnds = { gammaMin: -13.3, gammaMax: 5 };
 
 const toyParameters = ["W1", "u", "k", "b1", "W2", "b2"] as const;
 
-/** Per pixel `tau = (gamma + 13.3) / 18.3; h = tanh(z W1 + tau u + cond k + b1); out = h W2 + b2 + z` (golden README). */
-export class ToyNetwork extends Module implements Denoiser {
+/** Per pixel `tau = (gamma + 13.3) / 18.3; h = tanh(z W1 + tau u + cond k + b1); out = h W2 + b2` (golden READMEs). */
+abstract class Toy extends Module {
   readonly W1: Parameter;
   readonly u: Parameter;
   readonly k: Parameter;
@@ -27,9 +28,9 @@ export class ToyNetwork extends Module implements Denoiser {
   readonly W2: Parameter;
   readonly b2: Parameter;
 
-  constructor(file: GoldenFile) {
+  constructor(file: GoldenFile, prefix: string) {
     super();
-    const stored = new Map(toyParameters.map((name) => [name as string, file.tensor(`net.${name}`)]));
+    const stored = new Map(toyParameters.map((name) => [name as string, file.tensor(prefix + name)]));
     const parameter = (name: string) => new Parameter(stored.get(name)?.shape ?? [], zero);
     this.W1 = parameter("W1");
     this.u = parameter("u");
@@ -40,7 +41,7 @@ export class ToyNetwork extends Module implements Denoiser {
     this.load(stored);
   }
 
-  forward(z: Tensor, gamma: Tensor, condition: Tensor): Tensor {
+  protected out(z: Tensor, gamma: Tensor, condition: Tensor): Tensor {
     const tau = gamma.add(13.3).div(18.3).reshape([-1, 1, 1, 1]);
     const h = z
       .permute([0, 2, 3, 1])
@@ -49,7 +50,27 @@ export class ToyNetwork extends Module implements Denoiser {
       .add(condition.reshape([-1, 1, 1, 1]).mul(this.k.value))
       .add(this.b1.value)
       .tanh();
-    return h.matmul(this.W2.value).add(this.b2.value).permute([0, 3, 1, 2]).add(z);
+    return h.matmul(this.W2.value).add(this.b2.value).permute([0, 3, 1, 2]);
+  }
+}
+
+/** Predicts; adds z. */
+export class ToyNetwork extends Toy implements Denoiser {
+  constructor(file: GoldenFile) {
+    super(file, "net.");
+  }
+  forward(z: Tensor, gamma: Tensor, condition: Tensor): Tensor {
+    return this.out(z, gamma, condition).add(z);
+  }
+}
+
+/** Encodes (DiffEnc's files); ends in tanh and adds nothing. */
+export class ToyEncoder extends Toy implements DataEncoder {
+  constructor(file: GoldenFile) {
+    super(file, "enc.");
+  }
+  forward(x: Tensor, gamma: Tensor, condition: Tensor): Tensor {
+    return this.out(x, gamma, condition).tanh();
   }
 }
 

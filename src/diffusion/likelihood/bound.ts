@@ -27,10 +27,13 @@ export function perExample(values: Tensor): Tensor {
 /**
  * `KL(N(alpha_1 f, sigma_1^2) || N(0, 1))` per image: `1/2 sum(alpha_1^2 f^2 + sigma_1^2 - 1 - ln sigma_1^2)`, written with
  * `sigma^2 - 1 = -alpha^2` and `-ln sigma^2 = softplus(-gamma)` (VDM, eq. 11).
+ * `gamma1`: `[1]`, or of f's rank and a shape that broadcasts to f's.
  */
 export function priorDivergence(f: Tensor, gamma1: Tensor): Tensor {
   const alpha2 = gamma1.neg().sigmoid();
+  const rest = gamma1.neg().softplus().sub(alpha2);
+  if (gamma1.rank > 1) return perExample(f.square().to(gamma1.dtype).mul(alpha2).add(rest)).mul(0.5);
   const dimensions = f.size / f.dim(0);
   const squares = perExample(f.square()).to(gamma1.dtype);
-  return squares.mul(alpha2).add(gamma1.neg().softplus().sub(alpha2).mul(dimensions)).mul(0.5);
+  return squares.mul(alpha2).add(rest.mul(dimensions)).mul(0.5);
 }

@@ -23,10 +23,15 @@ function logits(y: Tensor, values: Tensor, gamma0: Tensor): Tensor {
   return y.sub(values).mul(gamma0.mul(-0.5).exp().to(y.dtype)).square().mul(-0.5);
 }
 
+/** gamma_0 for values with a last dimension of bins. */
+function overBins(gamma0: Tensor): Tensor {
+  return gamma0.rank > 1 ? gamma0.unsqueeze(-1) : gamma0;
+}
+
 /** All log-probabilities, shape `[..., V]`. */
 export function pixelLogProbabilities(y: Tensor, gamma0: Tensor, levels: number): Tensor {
   const table = encodePixels(arange(0, levels, 1, { dtype: y.dtype, device: y.device }), levels);
-  return logits(y.unsqueeze(-1), table, gamma0).logSoftmax(-1);
+  return logits(y.unsqueeze(-1), table, overBins(gamma0)).logSoftmax(-1);
 }
 
 /** Bins on each side of the nearest one beyond which nothing within 1e-30 is left, for noise `exp(gamma_0 / 2)`. */
@@ -39,15 +44,18 @@ function windowRadius(gamma0: number, levels: number): number {
  * z_0 is narrower than a bin (`[..., V]` would be 100 million numbers for 128 CIFAR images). The bin of the true
  * value is computed by itself, because a rare draw can put it outside the window.
  *
- * @param x whole numbers 0 .. V - 1; @param y `z_0 / alpha_0`, same shape; @param gamma0 shape [1]
+ * @param x whole numbers 0 .. V - 1; @param y `z_0 / alpha_0`, same shape; @param gamma0 `[1]`, or of x's rank
+ * and a shape that broadcasts to x's
  */
 export function pixelLogLikelihood(x: Tensor, y: Tensor, gamma0: Tensor, levels: number): Tensor {
-  const radius = windowRadius(gamma0.item(), levels);
+  const radius = windowRadius(gamma0.max().item(), levels);
   if (2 * radius + 1 >= levels)
     return pixelLogProbabilities(y, gamma0, levels).gather(-1, x.to("int64").unsqueeze(-1)).squeeze(-1);
   const offsets = arange(-radius, radius + 1, 1, { dtype: y.dtype, device: y.device });
   const bins = decodePixels(y.detach(), levels).unsqueeze(-1).add(offsets);
   const outside = bins.lt(0).to(y.dtype).add(bins.ge(levels).to(y.dtype)).mul(-1e30);
-  const total = logits(y.unsqueeze(-1), encodePixels(bins, levels), gamma0).add(outside).logSumExp([-1]);
+  const total = logits(y.unsqueeze(-1), encodePixels(bins, levels), overBins(gamma0))
+    .add(outside)
+    .logSumExp([-1]);
   return logits(y, encodePixels(x, levels), gamma0).sub(total);
 }

@@ -1,6 +1,6 @@
 /** The one sampling loop: a scope a step, every step reported, a turn for the event loop in between. */
 import { setImmediate as turn } from "node:timers/promises";
-import { noGrad, scope, type Tensor } from "../../torch/index.js";
+import { noGrad, scope, Tensor } from "../../torch/index.js";
 import type { DiffusionSystem, SampleRequest, SampleView } from "../system.js";
 
 export interface SampleOptions {
@@ -10,9 +10,10 @@ export interface SampleOptions {
   readonly signal?: AbortSignal;
 }
 
+/** Frees what a state holds and the next does not. */
 function release(old: SampleView, next: SampleView | undefined): void {
-  for (const tensor of [old.z, old.xHat])
-    if (tensor && tensor !== next?.z && tensor !== next?.xHat) tensor.dispose();
+  const held = new Set<unknown>(Object.values(next ?? {}));
+  for (const value of Object.values(old)) if (value instanceof Tensor && !held.has(value)) value.dispose();
 }
 
 /**
@@ -36,7 +37,7 @@ export async function sample<S extends SampleView>(
       options.onStep?.(state, i + 1, request.steps);
       await turn();
     }
-    return inScope(() => system.decode(state.z)).keep();
+    return inScope(() => system.decode(state.z, state)).keep();
   } finally {
     release(state, undefined);
   }

@@ -9,6 +9,7 @@ export { ancestral, clippedAncestral } from "./ancestral.js";
 export { ddim } from "./ddim.js";
 export { type SampleOptions, sample } from "./driver.js";
 export type { GaussianSampler, Prediction, SamplerStep } from "./step.js";
+export { thresholded } from "./threshold.js";
 
 const samplers: Readonly<Record<string, GaussianSampler>> = {
   ancestral,

@@ -15,6 +15,8 @@ export interface SamplerStep {
   readonly from: NoiseLevel;
   /** Where it goes: cleaner. */
   readonly to: NoiseLevel;
+  /** Where the clean mean of z itself depends on the level (DiffEnc): how far it is expected to move, `x_s - x_t`. */
+  readonly motion?: Tensor | undefined;
   /** A fresh standard normal draw of z's shape. */
   noise(): Tensor;
 }

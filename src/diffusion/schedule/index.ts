@@ -7,7 +7,7 @@ import type { NoiseSchedule } from "./schedule.js";
 
 export { FixedLinear, LearnedLinear, Polynomial10 } from "./linear.js";
 export { MonotoneCode, type MonotoneOptions, MonotonePaper } from "./monotone.js";
-export { NoiseSchedule, type ScheduleEnds, type ScheduleValue } from "./schedule.js";
+export { type NoiseCurve, NoiseSchedule, type ScheduleEnds, type ScheduleValue } from "./schedule.js";
 
 const ends = { gammaMin: z.number().default(-13.3), gammaMax: z.number().default(5) };
 const hidden = z.number().int().positive().default(1024);

@@ -8,6 +8,11 @@ export interface ScheduleValue {
   readonly dGamma: Tensor;
 }
 
+/** gamma at the times of a batch: `t` `[B]` gives `[B]`, or `[B, D]` where each of the D pixels has its own. */
+export interface NoiseCurve {
+  at(t: Tensor): ScheduleValue;
+}
+
 /**
  * `gamma(t)` on [0, 1], strictly increasing; times of any shape give values of that shape. Everything about the noise
  * level follows from it: `alpha^2 = sigmoid(-gamma)`, `sigma^2 = sigmoid(gamma)`, `SNR = exp(-gamma)` (VDM, eq. 2-5).
