@@ -3,11 +3,13 @@ import { UserError } from "../../errors.js";
 import { didYouMean } from "../../nearest.js";
 import { ancestral, clippedAncestral } from "./ancestral.js";
 import { ddim } from "./ddim.js";
+import { reverseSde } from "./reverse-sde.js";
 import type { GaussianSampler } from "./step.js";
 
 export { ancestral, clippedAncestral } from "./ancestral.js";
 export { ddim } from "./ddim.js";
 export { type SampleOptions, sample } from "./driver.js";
+export { reverseSde } from "./reverse-sde.js";
 export type { GaussianSampler, Prediction, SamplerStep } from "./step.js";
 export { thresholded } from "./threshold.js";
 
@@ -15,6 +17,7 @@ const samplers: Readonly<Record<string, GaussianSampler>> = {
   ancestral,
   "ancestral-clipped": clippedAncestral,
   ddim,
+  "reverse-sde": reverseSde,
 };
 
 export const samplerNames: readonly string[] = Object.keys(samplers);

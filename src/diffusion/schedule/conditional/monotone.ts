@@ -45,7 +45,7 @@ export interface MonotoneNetworkOptions extends ScheduleEnds, ConditionalContext
 
 /**
  * `gamma(z, t) = M0(t) + M3(tau(M2(tau(M1(2 [z, t] - 1))))) / F`, every M monotone, M0 shared by all pixels
- * (MuLAN's code, `learnable_nnet`). The ends are where `M0` starts: they move with every parameter and with z.
+ * (MuLAN's code, `learnable_nnet`). The ends start near those of M0; they move with every parameter and with z.
  */
 export class MonotoneNetworkSchedule extends ConditionalSchedule {
   readonly line: MonotoneLinear;
