@@ -2,7 +2,7 @@
 import { bitsPerDim, FixedLinear, totalBound } from "varidiff/diffusion";
 import { VdmUnet } from "varidiff/networks";
 import { AdamW } from "varidiff/nn";
-import { VDM, type VdmDraws } from "varidiff/systems";
+import { VDM, type GaussianDraws } from "varidiff/systems";
 import { type FloatDtype, noGrad, rand, randint, randn, Streams, scope, type Tensor } from "varidiff/torch";
 
 export interface ProblemSize {
@@ -34,7 +34,7 @@ const optimiserOptions = {
 export class TrainingProblem {
   readonly system: VDM;
   readonly pixels: Tensor;
-  readonly draws: VdmDraws;
+  readonly draws: GaussianDraws;
   readonly #optimiser: AdamW;
   readonly #streams = new Streams(1);
 

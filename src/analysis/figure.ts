@@ -22,6 +22,8 @@ export type Drawing =
   | {
       readonly kind: "picture";
       readonly png: Uint8Array;
+      /** The same picture to scale, where there is one. */
+      readonly svg?: string;
       readonly rows?: readonly Row[];
       readonly settings: Readonly<Record<string, unknown>>;
     };
@@ -42,10 +44,12 @@ export interface FigureRequest {
   readonly passes?: number | undefined;
   /** Numbers of steps T of the chain, 0 for continuous time. */
   readonly steps?: readonly number[] | undefined;
+  /** Images a row. */
+  readonly columns?: number | undefined;
 }
 
-/** What a figure is drawn from. */
-export interface FigureContext<S extends DiffusionSystem = DiffusionSystem> {
+/** A model that a figure is of: that of the run or config asked for, or of a run beside it. */
+export interface FigureSubject<S extends DiffusionSystem = DiffusionSystem> {
   /** Of the run or the config. */
   readonly name: string;
   /** Which model it is of, for subtitles: the name, and how far it was trained. */
@@ -55,10 +59,16 @@ export interface FigureContext<S extends DiffusionSystem = DiffusionSystem> {
   initial(): DiffusionSystem | undefined;
   /** What was told while it trained, in order. */
   readonly records: readonly MetricsRecord[];
-  readonly request: FigureRequest;
   openImages(): Promise<FigureImages>;
   /** One conditioning number for each image drawn, where the system is class-conditional. */
   conditionOf(count: number): Promise<Float32Array | undefined>;
+}
+
+/** What a figure is drawn from. */
+export interface FigureContext<S extends DiffusionSystem = DiffusionSystem> extends FigureSubject<S> {
+  /** The runs that are shown beside it. */
+  readonly others: readonly FigureSubject[];
+  readonly request: FigureRequest;
   readonly sampling: { readonly count: number; readonly steps: number; readonly sampler: string };
   readonly batchSize: number;
   readonly streams: Streams;
@@ -68,10 +78,14 @@ export interface FigureContext<S extends DiffusionSystem = DiffusionSystem> {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What has to be there before a figure can be drawn: a config, the records of a training, or trained weights. */
-export type FigureNeed = "config" | "records" | "weights";
+/**
+ * What has to be there before a figure can be drawn: a config, the records of a training, trained weights, or those of
+ * other runs too.
+ */
+export type FigureNeed = "config" | "records" | "weights" | "other runs";
 
-export interface Figure {
+/** A figure of a system. */
+export interface SystemFigure {
   readonly name: string;
   readonly summary: string;
   readonly needs: FigureNeed;
@@ -80,6 +94,16 @@ export interface Figure {
   /** @throws UserError where the system does not fit; the signal's reason when it aborts. */
   draw(context: FigureContext): Promise<Drawing>;
 }
+
+/** A figure of formulas alone, drawn without a run or a config. */
+export interface Illustration {
+  readonly name: string;
+  readonly summary: string;
+  readonly needs: "nothing";
+  draw(context: Pick<FigureContext, "request">): Promise<Drawing>;
+}
+
+export type Figure = SystemFigure | Illustration;
 
 /** A figure of systems with a certain capability. */
 export interface FigureDefinition<S extends DiffusionSystem> {
@@ -92,7 +116,7 @@ export interface FigureDefinition<S extends DiffusionSystem> {
 }
 
 /** A definition as an entry of the registry: the capability is asked for when the figure is drawn. */
-export function defineFigure<S extends DiffusionSystem>(definition: FigureDefinition<S>): Figure {
+export function defineFigure<S extends DiffusionSystem>(definition: FigureDefinition<S>): SystemFigure {
   const { name, summary, needs, of } = definition;
   return {
     name,

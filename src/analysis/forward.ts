@@ -2,7 +2,7 @@
 
 import { type DiffusionSystem, type ForwardView, hasForwardView } from "../diffusion/system.js";
 import { visible } from "../experiment/drawing.js";
-import { imageGrid } from "../plot/index.js";
+import { imagePicture } from "../plot/index.js";
 import { full, noGrad, scope } from "../torch/index.js";
 import { defineFigure, type Row } from "./figure.js";
 
@@ -44,7 +44,7 @@ export const forward = defineFigure<DiffusionSystem & ForwardView>({
       }
     }
     const names = indices.map((i) => source.classes?.[source.labels?.[i] ?? -1] ?? "");
-    const png = await imageGrid(
+    const picture = await imagePicture(
       { data, count: count * columns, channels: channels as 1 | 3, height, width },
       {
         columns,
@@ -53,6 +53,6 @@ export const forward = defineFigure<DiffusionSystem & ForwardView>({
         title: `From data to noise: z(t), ${label}`,
       },
     );
-    return { kind: "picture", png, rows, settings: { images: count, times, split: source.split } };
+    return { kind: "picture", ...picture, rows, settings: { images: count, times, split: source.split } };
   },
 });

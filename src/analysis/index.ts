@@ -5,13 +5,23 @@ import { bitsPerSteps } from "./bits-per-steps.js";
 import { estimatorVariance } from "./estimator-variance.js";
 import type { Figure } from "./figure.js";
 import { forward } from "./forward.js";
+import { lineIntegral } from "./line-integral.js";
 import { lossPerTime } from "./loss-per-time.js";
 import { losses } from "./losses.js";
 import { samples } from "./samples.js";
 import { schedule } from "./schedule.js";
 import { trajectories } from "./trajectories.js";
 
-export type { Drawing, Figure, FigureContext, FigureImages, FigureRequest, Row } from "./figure.js";
+export type {
+  Drawing,
+  Figure,
+  FigureContext,
+  FigureImages,
+  FigureRequest,
+  Illustration,
+  Row,
+  SystemFigure,
+} from "./figure.js";
 export { writeDrawing } from "./write.js";
 
 export const figures: readonly Figure[] = [
@@ -23,6 +33,7 @@ export const figures: readonly Figure[] = [
   estimatorVariance,
   samples,
   trajectories,
+  lineIntegral,
 ];
 
 /** @throws UserError with the nearest name. */

@@ -4,7 +4,7 @@ import { type LineSeries, lineChart, panels } from "../plot/index.js";
 import { anySystem, type Drawing, defineFigure } from "./figure.js";
 
 /** Numbers of a training record that are no part of the bound. */
-const others = new Set(["step", "seconds", "bitsPerDim", "learningRate"]);
+const others = new Set(["step", "seconds", "cpuSeconds", "bitsPerDim", "learningRate"]);
 
 const numbers = (records: readonly MetricsRecord[], key: string): number[] =>
   records.map((record) => Number(record[key] ?? Number.NaN));

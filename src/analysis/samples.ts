@@ -1,6 +1,6 @@
 /** Figure `samples`: images drawn from the model. */
 import { drawImages } from "../experiment/drawing.js";
-import { imageGrid } from "../plot/index.js";
+import { imagePicture } from "../plot/index.js";
 import { anySystem, defineFigure } from "./figure.js";
 
 export const samples = defineFigure({
@@ -22,7 +22,7 @@ export const samples = defineFigure({
     });
     return {
       kind: "picture",
-      png: await imageGrid(pixels, { title: label }),
+      ...(await imagePicture(pixels, { title: label })),
       settings: { images: count, steps, sampler },
     };
   },

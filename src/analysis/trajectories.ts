@@ -1,6 +1,6 @@
 /** Figure `trajectories`: images on their way from noise. */
 import { type Drawn, drawImages } from "../experiment/drawing.js";
-import { imageGrid } from "../plot/index.js";
+import { imagePicture, type Picture } from "../plot/index.js";
 import { anySystem, defineFigure } from "./figure.js";
 
 /** For each of the first `count` images a row of latents above a row of the images predicted from them. */
@@ -8,7 +8,7 @@ export function trajectoryGrid(
   { latents, predictions, times }: NonNullable<Drawn["trajectory"]>,
   count: number,
   title: string,
-): Promise<Uint8Array> {
+): Promise<Picture> {
   const { channels, height, width } = latents;
   const row = times.length * channels * height * width;
   const data = new Uint8Array(2 * count * row);
@@ -16,7 +16,7 @@ export function trajectoryGrid(
     data.set(latents.data.subarray(i * row, (i + 1) * row), 2 * i * row);
     data.set(predictions.data.subarray(i * row, (i + 1) * row), (2 * i + 1) * row);
   }
-  return imageGrid(
+  return imagePicture(
     { data, count: 2 * count * times.length, channels, height, width },
     {
       columns: times.length,
@@ -50,7 +50,7 @@ export const trajectories = defineFigure({
     const title = `From noise to image: ${label}; ${sampler}, T = ${steps}`;
     return {
       kind: "picture",
-      png: await trajectoryGrid(trajectory, count, title),
+      ...(await trajectoryGrid(trajectory, count, title)),
       settings: { images: count, frames, steps, sampler },
     };
   },

@@ -5,7 +5,7 @@ import { toCsv, writeFigure } from "../plot/index.js";
 import type { Drawing } from "./figure.js";
 
 /**
- * Writes `<base>.svg`, `.png` and `.csv` of a chart, `<base>.png` and, where it has numbers, `.csv` of a picture.
+ * Writes `<base>.svg`, `.png` and `.csv` of a chart; of a picture `<base>.png`, and `.svg` and `.csv` where it has them.
  * Returns their paths.
  * @throws UserError when a file cannot be written
  */
@@ -14,9 +14,12 @@ export async function writeDrawing(base: string, drawing: Drawing): Promise<read
     const { svg, png, csv } = await writeFigure(base, drawing.chart, drawing.rows);
     return [svg, png, csv];
   }
+  const parts = [
+    ...(drawing.svg === undefined ? [] : [{ file: `${base}.svg`, content: drawing.svg }]),
+    { file: `${base}.png`, content: drawing.png },
+    ...(drawing.rows ? [{ file: `${base}.csv`, content: toCsv(drawing.rows) }] : []),
+  ];
   makeFolder(path.dirname(base));
-  writeFileAtomic(`${base}.png`, drawing.png);
-  if (!drawing.rows) return [`${base}.png`];
-  writeFileAtomic(`${base}.csv`, toCsv(drawing.rows));
-  return [`${base}.png`, `${base}.csv`];
+  for (const { file, content } of parts) writeFileAtomic(file, content);
+  return parts.map(({ file }) => file);
 }

@@ -1,6 +1,7 @@
-/** `varidiff analyze`: the figures of a run, or of a config before it is trained. */
+/** `varidiff analyze`: the figures of a run, of a config before it is trained, or of formulas alone. */
 import path from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
+import type { Drawing, FigureSubject, Illustration, SystemFigure } from "../analysis/figure.js";
 import type { Figure, FigureContext, FigureRequest } from "../analysis/index.js";
 import { figureNamed, figures, writeDrawing } from "../analysis/index.js";
 import type { Split } from "../data/index.js";
@@ -19,7 +20,7 @@ import {
 import { type MetricsRecord, readMetrics } from "../experiment/journal.js";
 import { loadConfig } from "../experiment/load-config.js";
 import { planOf } from "../experiment/plan.js";
-import { provenance } from "../experiment/provenance.js";
+import { packageVersion, provenance } from "../experiment/provenance.js";
 import { openTrained } from "../experiment/trained.js";
 import { writeFileAtomic } from "../io/index.js";
 import { Streams, torchVersion } from "../torch/index.js";
@@ -30,6 +31,7 @@ import { conditionOf } from "./sample.js";
 
 interface AnalyzeOptions extends FigureRequest {
   readonly figure: readonly string[];
+  readonly with: readonly string[];
   readonly split?: Split;
   readonly seed: number;
   readonly weights: "ema" | "raw";
@@ -37,6 +39,13 @@ interface AnalyzeOptions extends FigureRequest {
   readonly out?: string;
   readonly set: readonly string[];
   readonly json?: boolean;
+}
+
+/** What every figure is drawn with. */
+interface DrawOptions extends AnalyzeOptions {
+  readonly folder: string;
+  readonly signal: AbortSignal;
+  readonly others: readonly Subject[];
 }
 
 /** What is looked at: a run's checkpoint, or what a config describes. */
@@ -63,7 +72,7 @@ export function analyzeCommand(): Command {
   const list = figures.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`);
   return new Command("analyze")
     .description("Draw the figures of a run, or those of a config that need no training: SVG, PNG and CSV.")
-    .argument("<RUN>", "a run folder, or a CONFIG.yaml")
+    .argument("[RUN]", "a run folder, or a CONFIG.yaml; some figures need neither")
     .option(
       "--figure <NAME>",
       `which (repeatable, or comma-separated), or ${ALL}; default those that run no network`,
@@ -73,7 +82,9 @@ export function analyzeCommand(): Command {
       ],
       [],
     )
+    .option("--with <RUN>", "a run to compare with (repeatable), for figures of several", collect, [])
     .option("--images <N>", "images shown, or measured on", wholeNumber(1))
+    .option("--columns <N>", "of samples: images a row", wholeNumber(1))
     .option("--times <K>", "times that they are looked at", wholeNumber(1))
     .option("--passes <K>", "independent draws of every image", wholeNumber(1))
     .option("--steps <T,...>", "of bits-per-steps: numbers of steps, 0 for continuous time", stepList)
@@ -83,7 +94,10 @@ export function analyzeCommand(): Command {
       new Option("--weights <KIND>", "averaged or raw weights").choices(["ema", "raw"]).default("ema"),
     )
     .option("--checkpoint <STEP>", "a checkpoint other than the newest", wholeNumber(0))
-    .option("--out <DIR>", "where to write; default the run's figures/, for a config figures/<name>/")
+    .option(
+      "--out <DIR>",
+      "where to write; default the run's figures/, for a config figures/<name>/, else figures/",
+    )
     .option("--set <KEY=VALUE>", "precision, device, threads, data.path or sample.steps", collect, [])
     .option("--json", "print one JSON document, with the numbers of every figure")
     .addHelpText(
@@ -97,13 +111,20 @@ Examples:
   varidiff analyze runs/0001-quickstart --figure loss-per-time --images 256
   varidiff analyze runs/0001-quickstart --figure bits-per-steps --steps 10,100,1000,0 --passes 8
   varidiff analyze runs/0001-quickstart --figure estimator-variance,samples --out figures
+  varidiff analyze runs/0001-quickstart --figure samples --images 100 --columns 20
+  varidiff analyze runs/0001-quickstart --figure compared-samples --with runs/0002-quickstart
   varidiff analyze configs/quickstart.yaml --figure forward
+  varidiff analyze --figure line-integral
 
-The default of --images, --times, --passes and --steps is each figure's own.
+The default of --images, --columns, --times, --passes and --steps is each figure's own. --weights, --checkpoint and
+--set hold for the runs of --with too.
 `,
     )
     .action(analyze);
 }
+
+const needsNothing = (figure: Figure): figure is Illustration => figure.needs === "nothing";
+const needsSystem = (figure: Figure): figure is SystemFigure => figure.needs !== "nothing";
 
 /** `10,100,0` */
 function stepList(text: string): readonly number[] {
@@ -112,19 +133,22 @@ function stepList(text: string): readonly number[] {
   throw new InvalidArgumentError("expected whole numbers such as 10,100,1000,0");
 }
 
-async function analyze(target: string, options: AnalyzeOptions): Promise<void> {
-  const asked = options.figure.includes(ALL) ? figures : options.figure.map(figureNamed);
-  const subject = /\.ya?ml$/i.test(target)
-    ? await configSubject(target, options)
-    : runSubject(target, options);
-  const chosen = chooseFigures(asked, subject, options);
+async function analyze(target: string | undefined, options: AnalyzeOptions): Promise<void> {
+  const asked = options.figure.filter((name) => name !== ALL).map(figureNamed);
+  // The subject comes last: its threads are those that figures are drawn with.
+  const others = target === undefined ? [] : options.with.map((dir) => runSubject(dir, options));
+  const subject = target === undefined ? undefined : await subjectAt(target, options);
+  if (subject) for (const other of others) warnOfOtherData(subject, other);
+  const chosen: readonly Figure[] = subject
+    ? [...chooseFigures(asked.filter(needsSystem), subject, options), ...asked.filter(needsNothing)]
+    : withoutSubject(asked, options);
   const stop = interruptible();
-  const folder = options.out ?? subject.folder;
+  const folder = options.out ?? subject?.folder ?? "figures";
   const drawn: Record<string, unknown> = {};
   const files: string[] = [];
   try {
     for (const figure of chosen) {
-      const document = await drawFigure(figure, subject, { ...options, folder, signal: stop.signal });
+      const document = await drawFigure(figure, subject, { ...options, folder, others, signal: stop.signal });
       drawn[figure.name] = document;
       files.push(...document.files);
       if (!options.json) emit(document, { text: () => document.files.join("\n") });
@@ -140,25 +164,61 @@ async function analyze(target: string, options: AnalyzeOptions): Promise<void> {
   if (options.json) emit({ files, figures: drawn }, { json: true, text: () => "" });
 }
 
-/** @throws UserError where a config is not enough for a figure that was asked for by its name */
+/** @throws UserError unless all that was asked for needs neither a run nor a config */
+function withoutSubject(asked: readonly Figure[], options: AnalyzeOptions): readonly Illustration[] {
+  const illustrations = asked.filter(needsNothing);
+  if (illustrations.length > 0 && illustrations.length === options.figure.length) return illustrations;
+  const names = figures.filter(needsNothing).map(({ name }) => name);
+  const needing = options.figure.find((name) => !names.includes(name));
+  const wanted = needing === undefined ? "" : ` for figure "${needing}"`;
+  throw new UserError(
+    `expected a run folder or a CONFIG.yaml${wanted}, got none: name one, or draw ${names.join(" or ")}`,
+  );
+}
+
+/** The figures of a system that are drawn. @throws UserError where a config is not enough for one of those asked for */
 function chooseFigures(
-  asked: readonly Figure[],
+  asked: readonly SystemFigure[],
   subject: Subject,
   options: AnalyzeOptions,
-): readonly Figure[] {
-  const possible = ({ needs }: Figure) => subject.kind === "run" || needs === "config";
+): readonly SystemFigure[] {
+  const ofSystems = figures.filter(needsSystem);
+  const possible = ({ needs }: SystemFigure) => subject.kind === "run" || needs === "config";
+  const cheap = ({ needs }: SystemFigure) => needs === "config" || needs === "records";
+  const lonely = ({ needs }: SystemFigure) => needs === "other runs" && options.with.length === 0;
   if (options.figure.length === 0)
-    return figures.filter((f) => f.needs !== "weights" && possible(f) && f.fits(subject.system));
-  if (options.figure.includes(ALL)) return asked.filter((f) => possible(f) && f.fits(subject.system));
+    return ofSystems.filter((f) => cheap(f) && possible(f) && f.fits(subject.system));
+  if (options.figure.includes(ALL))
+    return ofSystems.filter((f) => possible(f) && !lonely(f) && f.fits(subject.system));
   const impossible = asked.find((figure) => !possible(figure));
   if (impossible)
     throw new UserError(
-      `expected a run for figure "${impossible.name}", got a config: train it first, or draw ${figures
+      `expected a run for figure "${impossible.name}", got a config: train it first, or draw ${ofSystems
         .filter(possible)
         .map(({ name }) => name)
         .join(" or ")}`,
     );
+  const alone = asked.find(lonely);
+  if (alone)
+    throw new UserError(
+      `expected other runs to compare with for figure "${alone.name}", got none: add --with RUN`,
+    );
   return asked;
+}
+
+/** Says so where two models were trained on different images: side by side they then mean little. */
+function warnOfOtherData(subject: Subject, other: Subject): void {
+  const dataOf = ({ config: { data } }: Subject) => {
+    const { name, size, variant } = data;
+    return [name, ...(size === undefined ? [] : [`at ${size}`]), ...(variant === "none" ? [] : [variant])];
+  };
+  const [own, others] = [subject, other].map((one) => dataOf(one).join(" "));
+  if (own !== others)
+    process.stderr.write(`${other.name} was trained on ${others}, ${subject.name} on ${own}: data differ\n`);
+}
+
+async function subjectAt(target: string, options: AnalyzeOptions): Promise<Subject> {
+  return /\.ya?ml$/i.test(target) ? configSubject(target, options) : runSubject(target, options);
 }
 
 function runSubject(dir: string, options: AnalyzeOptions): Subject {
@@ -211,19 +271,60 @@ async function configSubject(file: string, options: AnalyzeOptions): Promise<Sub
 /** Draws and writes one figure; the record of it, which is also written beside it. */
 async function drawFigure(
   figure: Figure,
-  subject: Subject,
-  o: AnalyzeOptions & { readonly folder: string; readonly signal: AbortSignal },
+  subject: Subject | undefined,
+  o: DrawOptions,
 ): Promise<{ readonly files: readonly string[] }> {
-  const { config, machine, system, step, ema } = subject;
-  let progress: ReturnType<typeof createProgress> | undefined;
   const start = performance.now();
-  const context: FigureContext = {
-    name: subject.name,
-    label: subject.label,
-    system,
-    initial: subject.initial,
-    records: subject.records,
-    request: o,
+  const { drawing, about, made } = await draw(figure, subject, o);
+  const base = path.join(o.folder, figure.name);
+  const files = [...(await writeDrawing(base, drawing)), `${base}.json`];
+  const document = {
+    figure: figure.name,
+    files,
+    ...about,
+    ...drawing.settings,
+    seconds: (performance.now() - start) / 1000,
+    provenance: made,
+    rows: drawing.rows ?? [],
+  };
+  writeFileAtomic(`${base}.json`, `${JSON.stringify(document, null, 2)}\n`);
+  return document;
+}
+
+interface Drawn {
+  readonly drawing: Drawing;
+  /** What it is of. */
+  readonly about: Readonly<Record<string, unknown>>;
+  readonly made: Readonly<Record<string, unknown>>;
+}
+
+async function draw(figure: Figure, subject: Subject | undefined, o: DrawOptions): Promise<Drawn> {
+  if (needsNothing(figure)) {
+    const drawing = await figure.draw({ request: o });
+    const made = {
+      varidiff: packageVersion(),
+      node: process.versions.node,
+      date: new Date().toISOString(),
+    };
+    return { drawing, about: {}, made };
+  }
+  if (!subject) throw new Error(`expected a subject for figure "${figure.name}"`);
+  const { config, machine, step, ema } = subject;
+  return {
+    drawing: await drawSystemFigure(figure, subject, o),
+    about: {
+      ...{ of: subject.name, with: o.others.map(({ label }) => label) },
+      ...{ system: config.system, data: config.data.name, step, ema, seed: o.seed },
+    },
+    made: { ...provenance({ libtorch: torchVersion().torch, ...machine }) },
+  };
+}
+
+/** A subject as figures see it. */
+function figureSubject(subject: Subject, o: DrawOptions): FigureSubject {
+  const { name, label, config, machine, system, records, initial } = subject;
+  return {
+    ...{ name, label, system, records, initial },
     async openImages() {
       const source = await openSplit(config, o.split ?? config.data.evaluationSplit);
       const read = (indices: readonly number[]) =>
@@ -231,6 +332,17 @@ async function drawFigure(
       return { source, read };
     },
     conditionOf: (count) => conditionOf(subject, count, undefined),
+  };
+}
+
+/** Draws a figure of a system, and shows how far it is. */
+async function drawSystemFigure(figure: SystemFigure, subject: Subject, o: DrawOptions): Promise<Drawing> {
+  const { config, machine } = subject;
+  let progress: ReturnType<typeof createProgress> | undefined;
+  const context: FigureContext = {
+    ...figureSubject(subject, o),
+    others: o.others.map((other) => figureSubject(other, o)),
+    request: o,
     sampling: config.sample,
     batchSize: config.evaluate.batchSize,
     streams: new Streams(o.seed),
@@ -243,25 +355,7 @@ async function drawFigure(
     },
   };
   try {
-    const drawing = await figure.draw(context);
-    const base = path.join(o.folder, figure.name);
-    const files = [...(await writeDrawing(base, drawing)), `${base}.json`];
-    const document = {
-      figure: figure.name,
-      files,
-      of: subject.name,
-      system: config.system,
-      data: config.data.name,
-      step,
-      ema,
-      seed: o.seed,
-      ...drawing.settings,
-      seconds: (performance.now() - start) / 1000,
-      provenance: provenance({ libtorch: torchVersion().torch, ...machine }),
-      rows: drawing.rows ?? [],
-    };
-    writeFileAtomic(`${base}.json`, `${JSON.stringify(document, null, 2)}\n`);
-    return document;
+    return await figure.draw(context);
   } finally {
     progress?.done();
   }

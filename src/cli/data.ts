@@ -1,7 +1,7 @@
 /** `varidiff data`: find, register and verify data sets. */
-import { Command, InvalidArgumentError } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import type { DatasetReport, DatasetStatus, Split } from "../data/index.js";
-import { addDataset, checkDataset, listDatasets } from "../data/index.js";
+import { addDataset, checkDataset, listDatasets, variantNames, variants } from "../data/index.js";
 import { emit } from "./output.js";
 import { createProgress, type Progress } from "./progress.js";
 
@@ -12,6 +12,7 @@ interface JsonOption {
 interface CheckCommandOptions extends JsonOption {
   readonly path?: string;
   readonly size?: number;
+  readonly variant?: string;
 }
 
 export function dataCommand(): Command {
@@ -24,7 +25,8 @@ export function dataCommand(): Command {
       "after",
       `
 Data sets are looked for at data.path, among those registered here, in the folder VARIDIFF_DATA,
-and where packages install them.
+and where packages install them. Of each there are variants (data.variant), made of its images:
+${describeVariants()}
 
 Examples:
   varidiff data list
@@ -41,7 +43,10 @@ function listCommand(): Command {
     .addHelpText("after", "\nExamples:\n  varidiff data list\n  varidiff data list --json\n")
     .action(({ json }: JsonOption) => {
       const all = listDatasets();
-      emit(all, { json, text: () => describeList(all) });
+      emit(all, {
+        json,
+        text: () => `${describeList(all)}\nvariants of each (data.variant):\n${describeVariants()}`,
+      });
     });
 }
 
@@ -70,15 +75,16 @@ function checkCommand(): Command {
     .argument("<NAME>", "a known or registered data set")
     .option("--path <PATH>", "the file or folder that holds it, instead of the usual places")
     .option("--size <PIXELS>", "crop and resize to squares of this side", parseSize)
+    .addOption(new Option("--variant <NAME>", "the images made of its own").choices(variantNames))
     .option("--json", "print one JSON document")
     .addHelpText(
       "after",
-      "\nExamples:\n  varidiff data check fashion-mnist\n  varidiff data check celeba --size 64 --json\n  varidiff data check images --path ./photos-of-cats\n",
+      "\nExamples:\n  varidiff data check fashion-mnist\n  varidiff data check fashion-mnist --variant frequency-split\n  varidiff data check celeba --size 64 --json\n  varidiff data check images --path ./photos-of-cats\n",
     )
-    .action(async (name: string, { json, path, size }: CheckCommandOptions) => {
+    .action(async (name: string, { json, path, size, variant }: CheckCommandOptions) => {
       const story = checkStory(name);
       try {
-        const report = await checkDataset(name, { path, size, onProgress: story.update });
+        const report = await checkDataset(name, { path, size, variant, onProgress: story.update });
         story.done();
         emit(report, { json, text: () => describeReport(report) });
       } finally {
@@ -122,6 +128,11 @@ function describeList(all: readonly DatasetStatus[]): string {
       return `${name.padEnd(width)}  ${summary}\n${" ".repeat(width)}  ${where}`;
     })
     .join("\n");
+}
+
+function describeVariants(): string {
+  const width = Math.max(...variants.map(({ name }) => name.length));
+  return variants.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`).join("\n");
 }
 
 function describeReport({ name, path, format, splits }: DatasetReport): string {

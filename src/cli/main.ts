@@ -12,6 +12,11 @@ const COMMANDS: readonly Entry[] = [
     "measure a run: bits/dim with its parts and error bars",
     async () => (await import("./evaluate.js")).evaluateCommand(),
   ],
+  [
+    "compare",
+    "compare runs over seeds, with a test of their difference",
+    async () => (await import("./compare.js")).compareCommand(),
+  ],
   ["sample", "draw images from a run", async () => (await import("./sample.js")).sampleCommand()],
   ["analyze", "draw the figures of a run", async () => (await import("./analyze.js")).analyzeCommand()],
   [

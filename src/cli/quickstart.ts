@@ -159,7 +159,7 @@ async function draw(
     if (trajectory)
       writeFileAtomic(
         trajectories,
-        await trajectoryGrid(trajectory, Math.min(4, count), "From noise to image"),
+        (await trajectoryGrid(trajectory, Math.min(4, count), "From noise to image")).png,
       );
     return { samples, trajectories };
   } finally {

@@ -9,9 +9,11 @@ import { isLocked, listRuns, type Run } from "../experiment/run-folder.js";
 import { readJsonl } from "../io/index.js";
 import { didYouMean } from "../nearest.js";
 import { emit } from "./output.js";
+import { aligned } from "./table.js";
 
 /** A file of `evaluation/`, as far as it is shown here. */
 interface Evaluation {
+  readonly metric: string;
   readonly bitsPerDim: { readonly mean: number; readonly standardError: number };
   readonly split: string;
   readonly step: number;
@@ -179,7 +181,7 @@ function readEvaluations({ paths: { evaluation: folder } }: Run): readonly Evalu
     .filter((name) => name.endsWith(".json"))
     .sort()
     .map((name) => JSON.parse(fs.readFileSync(path.join(folder, name), "utf8")) as Evaluation)
-    .filter(({ bitsPerDim }) => typeof bitsPerDim?.mean === "number")
+    .filter(({ metric, bitsPerDim }) => metric === "bpd" && typeof bitsPerDim?.mean === "number")
     .sort(
       (a, b) =>
         splits.indexOf(a.split) - splits.indexOf(b.split) ||
@@ -235,16 +237,4 @@ function formatEvaluation(evaluation: Evaluation | undefined): string {
 function formatCount(count: number): string {
   if (count >= 1e6) return `${(count / 1e6).toFixed(1)} M`;
   return count >= 1e3 ? `${(count / 1e3).toFixed(0)} k` : String(count);
-}
-
-function aligned(rows: readonly (readonly string[])[]): string {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
-  return rows
-    .map((row) =>
-      row
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-        .join("  ")
-        .trimEnd(),
-    )
-    .join("\n");
 }

@@ -1,9 +1,9 @@
 /** `varidiff sample`: images from a run. */
 import fs from "node:fs";
 import path from "node:path";
-import { Command, Option } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import { trajectoryGrid } from "../analysis/trajectories.js";
-import { samplerNamed, samplerNames } from "../diffusion/sampler/index.js";
+import { checkSampler, flowSampler, samplerNames } from "../diffusion/sampler/index.js";
 import { UserError } from "../errors.js";
 import { type Drawn, drawImages } from "../experiment/drawing.js";
 import { evaluationPass, openSplit } from "../experiment/experiment.js";
@@ -22,6 +22,7 @@ interface SampleCommandOptions {
   readonly seed: number;
   readonly class?: number;
   readonly grid?: boolean;
+  readonly threshold?: number;
   readonly npz?: boolean;
   readonly pngDir?: string;
   readonly trajectories?: number;
@@ -47,6 +48,11 @@ export function sampleCommand(): Command {
       "the class, where the run is class-conditional; default all in turn",
       wholeNumber(0),
     )
+    .option(
+      "--threshold <P>",
+      "clamp predicted images at this percentile of their absolute values, and rescale",
+      percentile,
+    )
     .option("--grid", "one PNG with all of them (the default)")
     .option("--npz", "an npz with arr_0 [N, H, W, C] uint8")
     .option("--png-dir <DIR>", "one PNG an image in this folder")
@@ -66,13 +72,21 @@ Examples:
   varidiff sample runs/0001-quickstart -n 64 --steps 50 --sampler ddim --seed 7
   varidiff sample runs/0001-quickstart -n 1000 --npz --png-dir images
   varidiff sample runs/0001-quickstart -n 16 --trajectories 8
+  varidiff sample runs/0001-quickstart -n 64 --sampler ode       as many steps as its tolerance asks for
 `,
     )
     .action(sample);
 }
 
+function percentile(text: string): number {
+  const value = Number(text);
+  if (!(value > 0 && value <= 100))
+    throw new InvalidArgumentError("expected a percentile above 0, up to 100");
+  return value;
+}
+
 async function sample(dir: string, options: SampleCommandOptions): Promise<void> {
-  if (options.sampler !== undefined) samplerNamed(options.sampler);
+  if (options.sampler !== undefined) checkSampler(options.sampler);
   const trained = openTrained(dir, {
     weights: options.weights,
     step: options.checkpoint,
@@ -86,6 +100,10 @@ async function sample(dir: string, options: SampleCommandOptions): Promise<void>
     sampler: options.sampler ?? defaultSampler,
     seed: options.seed,
   };
+  if (request.sampler === flowSampler && options.trajectories)
+    throw new UserError(
+      `expected a sampler of steps with --trajectories, got ${flowSampler}: leave one of the two out`,
+    );
   const stop = interruptible();
   const progress = createProgress({
     total: request.count * request.steps,
@@ -104,6 +122,7 @@ async function sample(dir: string, options: SampleCommandOptions): Promise<void>
       device: trained.machine.device,
       ...(condition ? { condition } : {}),
       ...(options.trajectories ? { frames: 10 } : {}),
+      threshold: options.threshold,
       onProgress: (done) => progress.update(done),
       signal: stop.signal,
     });
@@ -150,6 +169,7 @@ async function write(
   const kind = [
     ...(options.weights === "raw" ? ["raw"] : []),
     ...(options.class === undefined ? [] : [`class${options.class}`]),
+    ...(options.threshold === undefined ? [] : [`threshold${options.threshold}`]),
   ];
   const name = [`step${step}`, ...kind, options.sampler, `T${options.steps}`, `seed${options.seed}`].join(
     "-",
@@ -171,7 +191,7 @@ async function write(
     const shown = Math.min(options.trajectories, pixels.count);
     put(
       `${base}-trajectories.png`,
-      await trajectoryGrid(trajectory, shown, `${config.system}: from noise to image`),
+      (await trajectoryGrid(trajectory, shown, `${config.system}: from noise to image`)).png,
     );
   }
   for (const file of files)

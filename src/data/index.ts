@@ -25,3 +25,4 @@ export {
   type Split,
   splits,
 } from "./source.js";
+export { type Variant, type VariantImage, variantNames, variants } from "./variants/index.js";

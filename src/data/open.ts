@@ -8,6 +8,7 @@ import { genericFormats, requireFormat } from "./formats.js";
 import { locate, notFound, registeredDatasets } from "./locate.js";
 import { resized } from "./resize.js";
 import type { ImageSource, OnProgress, Split } from "./source.js";
+import { varied } from "./variants/index.js";
 
 export interface DatasetRequest {
   /** A known or registered name, one of the formats `images`, `npz`, `idx`, `parquet`, or any name with a path. */
@@ -17,6 +18,8 @@ export interface DatasetRequest {
   readonly split: Split;
   /** Side of the square that every image is cropped and resized to. */
   readonly size?: number | undefined;
+  /** One of `variantNames`, made of the images at their final size; default `none`. */
+  readonly variant?: string | undefined;
   /** Called while images are decoded, which happens once. */
   readonly onProgress?: OnProgress | undefined;
 }
@@ -31,10 +34,10 @@ export interface FoundDataset {
 /**
  * Opens one split of a data set.
  * @throws UserError where it is not found, lacks the split, is damaged (naming file and place), or has images that
- *   need a `size`.
+ *   need a `size`, or labels for a variant.
  */
 export async function openDataset(request: DatasetRequest): Promise<ImageSource> {
-  const { name, split, size, onProgress } = request;
+  const { name, split, size, variant = "none", onProgress } = request;
   if (size !== undefined && !(Number.isInteger(size) && size > 0))
     throw new UserError(`expected a positive whole number as size of data set "${name}", got ${size}`);
   const { path, format, entry } = findDataset(name, request.path);
@@ -54,7 +57,8 @@ export async function openDataset(request: DatasetRequest): Promise<ImageSource>
         `${path}: expected ${entry.shape.join("x")} images of data set "${name}", found ${source.shape.join("x")}; ` +
           "give the right path, or another name",
       );
-    return size === undefined ? source : await resized(source, { size, onProgress });
+    const sized = size === undefined ? source : await resized(source, { size, onProgress });
+    return await varied(sized, { variant, onProgress });
   } catch (error) {
     throw fileError("read", path, error);
   }

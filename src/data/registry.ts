@@ -79,17 +79,19 @@ export interface DatasetReport {
 export interface CheckOptions {
   readonly path?: string | undefined;
   readonly size?: number | undefined;
+  readonly variant?: string | undefined;
   readonly onProgress?: (split: Split, done: number, total: number) => void;
 }
 
 /** Opens every split of a data set and reads every image once. @throws UserError at the first damage. */
 export async function checkDataset(name: string, options: CheckOptions = {}): Promise<DatasetReport> {
   const { path: place, format, entry } = findDataset(name, options.path);
+  const { size, variant } = options;
   const present = await format.splits(place, entry?.rules);
   const reports: SplitReport[] = [];
   for (const split of splits.filter((each) => present.includes(each))) {
     const onProgress: OnProgress = (done, total) => options.onProgress?.(split, done, total);
-    const source = await openDataset({ name, path: place, split, size: options.size, onProgress });
+    const source = await openDataset({ name, path: place, split, size, variant, onProgress });
     reports.push(report(source));
   }
   if (reports.length === 0)

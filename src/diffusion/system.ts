@@ -153,6 +153,8 @@ export interface FlowLikelihood {
   /** V, values of a pixel. */
   readonly levels: number;
   flow(batch: Batch, context: FlowContext): GivenFlow;
+  /** The flow that a sample follows from its first state. */
+  flowOf(state: SampleView): ProbabilityFlow;
 }
 
 export function hasBound<T extends DiffusionSystem>(system: T): system is T & BoundedLikelihood {

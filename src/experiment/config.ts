@@ -28,6 +28,10 @@ const common = {
       minutes: z.number().positive().nullable().default(null),
       batchSize: positive.default(128),
       seed: z.number().int().min(0).default(1),
+      /** A run whose averaged weights this one starts from, by name; what it lacks is drawn. */
+      from: z.string().nullable().default(null),
+      /** Trains only the parameters whose names begin so, e.g. `[schedule]`; all where empty. */
+      only: z.array(z.string().min(1)).default([]),
       logEvery: positive.default(100),
       checkpointEvery: positive.default(1000),
       /** Checkpoints kept besides that of step 0. */

@@ -13,6 +13,8 @@ export interface DrawRequest {
   readonly streams: Streams;
   readonly pass: Pass;
   readonly device: string;
+  /** Percentile at which predicted images are thresholded; not at all where absent. */
+  readonly threshold?: number | undefined;
   /** Images drawn at a time. Default 64. */
   readonly batchSize?: number;
   /** One number per image, where the system is conditional. */
@@ -72,6 +74,7 @@ export async function drawImages(request: DrawRequest): Promise<Drawn> {
         streams: request.streams.at(start / batchSize),
         pass: request.pass,
         ...(condition ? { condition: fromTypedArray(condition, [n]).toDevice(request.device) } : {}),
+        ...(request.threshold === undefined ? {} : { threshold: request.threshold }),
       },
       {
         ...(request.signal ? { signal: request.signal } : {}),
@@ -84,8 +87,8 @@ export async function drawImages(request: DrawRequest): Promise<Drawn> {
           // What step `done` predicted, it predicted from the latent before it.
           if (xHat) put(done - 1, predictions, xHat);
           if (done === steps) put(done, predictions, xHat ?? z);
-          request.onProgress?.(start * steps + done * n, count * steps);
         },
+        onProgress: (part) => request.onProgress?.(Math.round((start + part * n) * steps), count * steps),
       },
     );
     data.set(drawn.toTypedArray() as Uint8Array, start * size);

@@ -1,10 +1,10 @@
-/** Bits per dimension of a data set: every term with its standard error. */
-import { setImmediate as turn } from "node:timers/promises";
+/** Bits per dimension of a data set: every term with its standard errors. */
 import type { ImageSource } from "../data/index.js";
 import type { Pass } from "../diffusion/denoiser.js";
 import { bitsPerDim, totalBound } from "../diffusion/likelihood/bound.js";
 import type { Batch, BoundedLikelihood } from "../diffusion/system.js";
 import { noGrad, type Shape, type Streams, scope } from "../torch/index.js";
+import { cutInPieces, doWork, type Measured, numbersByPass, type Work } from "./work.js";
 
 /** A mean with its standard error. */
 export interface Estimate {
@@ -12,13 +12,23 @@ export interface Estimate {
   readonly standardError: number;
 }
 
+/** A mean over images and passes, with its standard error over the one and over the other. */
+export interface BoundValue extends Estimate {
+  /** Of the mean over images, each the mean of its passes: what other images would change. */
+  readonly standardErrorOverImages: number;
+  /** Deviation of the means of passes over sqrt(passes): what other draws on these images would change; null at one pass. */
+  readonly standardErrorOverPasses: number | null;
+}
+
 export interface BoundEstimate {
-  readonly bitsPerDim: Estimate;
+  readonly bitsPerDim: BoundValue;
   /** Each in bits/dim; they add up to the bound. */
-  readonly terms: Readonly<Record<string, Estimate>>;
+  readonly terms: Readonly<Record<string, BoundValue>>;
   readonly images: number;
   readonly passes: number;
-  /** What the standard errors are over: independent batches where there are enough of them, else images. */
+  /** Draws in all, images times passes. */
+  readonly draws: number;
+  /** What `standardError` is over: independent batches where there are enough of them, else images. */
   readonly errorsOver: "batches" | "images";
   /** Standard deviation over images of one draw of the bound: what one pass more would average away. */
   readonly drawDeviation: number;
@@ -51,6 +61,13 @@ export function estimate(values: ArrayLike<number>): Estimate {
   return { mean, standardError: n > 1 ? Math.sqrt(squares / (n - 1) / n) : Number.NaN };
 }
 
+/** The mean of the passes of each image. */
+export function meanOfPasses(passes: readonly Float64Array[]): Float64Array {
+  return Float64Array.from(passes[0] ?? [], (_, i) =>
+    passes.reduce((sum, pass) => sum + (pass[i] as number) / passes.length, 0),
+  );
+}
+
 /** Fewer batches than this say too little about their own spread. */
 const enoughBatches = 20;
 
@@ -65,59 +82,72 @@ const enoughBatches = 20;
  *
  * @throws the signal's reason when it aborts between two batches
  */
-export async function estimateBound(request: BoundRequest): Promise<BoundEstimate> {
-  const { system, images, passes, batchSize, streams } = request;
+export function estimateBound(request: BoundRequest): Promise<BoundEstimate> {
+  return doWork(boundWork(request), request);
+}
+
+/** The same as pieces of work, one for each pass over each batch; its numbers are bits/dim, `total` and every term. */
+export function boundWork(request: Omit<BoundRequest, "onProgress" | "signal">): Work<BoundEstimate> {
+  const { system, images, passes, batchSize, streams, pass, steps } = request;
   const dimensions = system.shape.reduce((product, n) => product * n, 1);
-  const sums = new Map<string, Float64Array>();
-  const squares = new Float64Array(images);
-  for (let pass = 0; pass < passes; pass++)
-    for (let start = 0; start < images; start += batchSize) {
-      request.signal?.throwIfAborted();
-      const indices = Array.from({ length: Math.min(batchSize, images - start) }, (_, i) => start + i);
+  return {
+    pieces: cutInPieces({ part: "bound", images, batchSize, passes }),
+    measure(piece) {
       const context = {
-        streams: streams.at(pass).at(start / batchSize),
-        pass: request.pass,
-        ...(request.steps === undefined ? {} : { steps: request.steps }),
+        streams: streams.at(piece.pass).at(piece.batch),
+        pass,
+        ...(steps === undefined ? {} : { steps }),
       };
-      const values = scope(() =>
+      return scope(() =>
         noGrad(() => {
-          const bound = system.bound(request.readBatch(indices), context);
+          const bound = system.bound(request.readBatch(piece.indices), context);
           const all = { ...bound, total: totalBound(bound) };
-          return Object.entries(all).map(
-            ([name, nats]) => [name, bitsPerDim(nats, dimensions).toArray()] as const,
+          return Object.fromEntries(
+            Object.entries(all).map(([name, nats]) => [name, bitsPerDim(nats, dimensions).toArray()]),
           );
         }),
       );
-      for (const [name, bits] of values) {
-        const sum = sums.get(name) ?? new Float64Array(images);
-        sums.set(name, sum);
-        for (const [i, value] of bits.entries()) {
-          sum[start + i] = (sum[start + i] as number) + value / passes;
-          if (name === "total") squares[start + i] = (squares[start + i] as number) + value ** 2 / passes;
-        }
-      }
-      request.onProgress?.(pass * images + start + indices.length, passes * images);
-      await turn();
-    }
-  const whole = Math.floor(images / batchSize);
-  const errorsOver = whole >= enoughBatches ? "batches" : "images";
-  const summarise = (values: Float64Array): Estimate => {
-    const { mean, standardError } = estimate(values);
-    if (errorsOver === "images") return { mean, standardError };
-    const means = Array.from(
-      { length: whole },
-      (_, b) => estimate(values.subarray(b * batchSize, (b + 1) * batchSize)).mean,
-    );
-    return { mean, standardError: estimate(means).standardError };
+    },
+    summarise: (measured) => summariseBound(measured, { images, passes, batchSize }),
   };
-  const total = sums.get("total") as Float64Array;
-  sums.delete("total");
-  return {
-    bitsPerDim: summarise(total),
-    terms: Object.fromEntries(Array.from(sums, ([name, values]) => [name, summarise(values)])),
+}
+
+function summariseBound(
+  measured: readonly Measured[],
+  {
     images,
     passes,
+    batchSize,
+  }: { readonly images: number; readonly passes: number; readonly batchSize: number },
+): BoundEstimate {
+  const whole = Math.floor(images / batchSize);
+  const errorsOver = whole >= enoughBatches ? "batches" : "images";
+  const summarise = (values: readonly Float64Array[]): BoundValue => {
+    const perImage = meanOfPasses(values);
+    const { mean, standardError: overImages } = estimate(perImage);
+    const batches = Array.from(
+      { length: whole },
+      (_, b) => estimate(perImage.subarray(b * batchSize, (b + 1) * batchSize)).mean,
+    );
+    const means = values.map((pass) => estimate(pass).mean);
+    return {
+      mean,
+      standardError: errorsOver === "batches" ? estimate(batches).standardError : overImages,
+      standardErrorOverImages: overImages,
+      standardErrorOverPasses: passes > 1 ? estimate(means).standardError : null,
+    };
+  };
+  const totals = numbersByPass(measured, "total", images);
+  const squares = meanOfPasses(totals.map((pass) => pass.map((bits) => bits ** 2)));
+  const total = summarise(totals);
+  const names = Object.keys(measured[0]?.numbers ?? {}).filter((name) => name !== "total");
+  return {
+    bitsPerDim: total,
+    terms: Object.fromEntries(names.map((name) => [name, summarise(numbersByPass(measured, name, images))])),
+    images,
+    passes,
+    draws: images * passes,
     errorsOver,
-    drawDeviation: Math.sqrt(Math.max(0, estimate(squares).mean - estimate(total).mean ** 2)),
+    drawDeviation: Math.sqrt(Math.max(0, estimate(squares).mean - total.mean ** 2)),
   };
 }

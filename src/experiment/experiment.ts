@@ -46,8 +46,8 @@ export function prepareMachine(config: Pick<Config, "device" | "precision" | "th
 
 /** One split of the config's data set. */
 export async function openSplit(config: Config, split: Split, onProgress?: OnProgress): Promise<ImageSource> {
-  const { name, path, size } = config.data;
-  const source = await openDataset({ name, path, size, split, onProgress });
+  const { name, path, size, variant } = config.data;
+  const source = await openDataset({ name, path, size, variant, split, onProgress });
   if (config.model.condition === "class" && !source.labels)
     throw new UserError(
       `expected labels in data set "${name}" for model.condition class, found none: set model.condition=none`,

@@ -5,12 +5,16 @@ export {
   newestWholeCheckpoint,
   openCheckpoint,
 } from "./checkpoint-files.js";
+export { type Comparison, type ComparisonRequest, compareRuns } from "./comparison.js";
 export { type Config, configSchema } from "./config.js";
 export { ConfigError, type ConfigProblem } from "./config-errors.js";
 export { type Drawn, type DrawRequest, drawImages } from "./drawing.js";
+export { evaluateShard, type ShardOutcome } from "./evaluate-shard.js";
 export {
   type BoundEstimate,
   type BoundRequest,
+  type BoundValue,
+  boundWork,
   type Estimate,
   estimate,
   estimateBound,
@@ -23,10 +27,19 @@ export {
   prepareMachine,
   readBatch,
 } from "./experiment.js";
+export { defaultFlowSettings, type FlowSettings } from "./flow-settings.js";
 export { type MetricsRecord, readMetrics } from "./journal.js";
+export type { Shard } from "./ledger.js";
 export { type ConfigRequest, loadConfig, stringifyConfig } from "./load-config.js";
-export { measureBits } from "./measure-bits.js";
-export type { MeasureRequest, Metric, MetricResult } from "./metric.js";
+export { bitsMeasurement, measureBits } from "./measure-bits.js";
+export { flowMeasurement } from "./measure-flow.js";
+export {
+  type Measurement,
+  type MeasureRequest,
+  type Metric,
+  type MetricResult,
+  measureNow,
+} from "./metric.js";
 export { metricNamed, metricNames } from "./metrics.js";
 export { type Plan, planOf } from "./plan.js";
 export { type Provenance, provenance } from "./provenance.js";
@@ -34,3 +47,4 @@ export { createRun, listRuns, type NewRun, type OpenedRun, openRun, type Run } f
 export { openTrained, runConfig, type Trained, type TrainedRequest } from "./trained.js";
 export { type Reading, Trainer } from "./trainer.js";
 export { type TrainingReport, type TrainingRequest, type TrainingResult, trainRun } from "./training-run.js";
+export { type Alternative, type Welch, welchTest } from "./welch.js";

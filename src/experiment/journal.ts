@@ -3,7 +3,7 @@ import { EventWriter, JsonlWriter, readJsonl, truncateJsonl } from "../io/index.
 import type { JsonObject } from "./checkpoint-files.js";
 import type { Run } from "./run-folder.js";
 
-/** One line of metrics.jsonl. `step` counts finished steps; `seconds` the time spent training so far. */
+/** One line of metrics.jsonl. `step` counts finished steps; `seconds` the time spent training so far, `cpuSeconds` that of all threads together. */
 export type MetricsRecord = {
   readonly event: "start" | "resume" | "train" | "evaluate" | "finish" | "interrupt" | "failed";
   readonly step: number;

@@ -1,6 +1,7 @@
 /** One training step after another, and the state between two of them. Knows nothing of files. */
 import { BatchOrder, type ImageSource } from "../data/index.js";
 import type { DiffusionSystem } from "../diffusion/system.js";
+import { UserError } from "../errors.js";
 import { AdamW } from "../nn/index.js";
 import { noGrad, Streams, scope, stack, type Tensor, zeros } from "../torch/index.js";
 import type { Config } from "./config.js";
@@ -17,6 +18,11 @@ export interface Reading {
 
 /** Named groups of named tensors: the files of a checkpoint. */
 export type TrainerTensors = Readonly<Record<"weights" | "ema" | "optimiser", [string, Tensor][]>>;
+
+/** The first parts of parameters' names, for a message. */
+function topLevel(named: readonly (readonly [name: string, ...unknown[]])[]): string {
+  return [...new Set(named.map(([name]) => name.split(".")[0] as string))].join(", ");
+}
 
 /**
  * Trains a system. Step k draws everything it needs from streams keyed by (seed, k), so that the state between two
@@ -45,6 +51,23 @@ export class Trainer {
     this.#order = new BatchOrder(source.length, batchSize, seed);
     this.#streams = new Streams(seed);
     this.optimiser = new AdamW(system.parameters(), { ...config.optimiser, totalSteps: steps });
+    this.#freeze();
+  }
+
+  /** Keeps everything as it is but what `train.only` names. */
+  #freeze(): void {
+    const { only } = this.#config.train;
+    if (only.length === 0) return;
+    const named = [...this.system.namedParameters()];
+    const chosen = (name: string) => only.some((part) => name === part || name.startsWith(`${part}.`));
+    const unknown = only.find(
+      (part) => !named.some(([name]) => name === part || name.startsWith(`${part}.`)),
+    );
+    if (unknown !== undefined)
+      throw new UserError(
+        `expected names of parameters in train.only, got "${unknown}"; there are ${topLevel(named)}`,
+      );
+    for (const [name, parameter] of named) if (!chosen(name)) parameter.value.requireGrad("off");
   }
 
   /** Steps taken. */
@@ -152,6 +175,7 @@ export class Trainer {
     for (const [name, value] of files.optimiser)
       if (name.startsWith("system.")) state.set(name.slice("system.".length), value);
     this.system.restoreTrainState?.(state);
+    this.#freeze();
     this.optimiser.count = step;
   }
 

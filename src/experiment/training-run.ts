@@ -23,6 +23,7 @@ import { Journal, readMetrics } from "./journal.js";
 import { stringifyConfig } from "./load-config.js";
 import { provenance } from "./provenance.js";
 import { lockRun, type Run } from "./run-folder.js";
+import { startFrom } from "./start-from.js";
 import { type Reading, Trainer } from "./trainer.js";
 
 /** How a training is told about. */
@@ -76,7 +77,7 @@ export async function trainRun(request: TrainingRequest): Promise<TrainingResult
     throw new UserError(
       `expected a whole checkpoint in ${run.paths.checkpoints}, found damaged ones only: train anew in another folder`,
     );
-  const seconds = checkpoint ? secondsUntil(run, checkpoint.step) : 0;
+  const seconds = checkpoint ? timeUntil(run, checkpoint.step, "seconds") : 0;
   if (checkpoint && isFinished(config, checkpoint.step, seconds))
     return {
       run: run.dir,
@@ -106,10 +107,10 @@ function isFinished({ train }: Config, step: number, seconds: number): boolean {
   return step >= train.steps || (train.minutes !== null && seconds >= train.minutes * 60);
 }
 
-function secondsUntil(run: Run, step: number): number {
+function timeUntil(run: Run, step: number, key: "seconds" | "cpuSeconds"): number {
   if (!fs.existsSync(run.paths.metrics)) return 0;
-  const last = readMetrics(run).findLast((r) => r.step <= step && typeof r.seconds === "number");
-  return (last?.seconds as number | undefined) ?? 0;
+  const last = readMetrics(run).findLast((r) => r.step <= step && typeof r[key] === "number");
+  return (last?.[key] as number | undefined) ?? 0;
 }
 
 function lastBits(run: Run): number | null {
@@ -127,6 +128,8 @@ class Training {
   readonly #trainer: Trainer;
   readonly #journal: Journal;
   readonly #secondsBefore: number;
+  readonly #cpuBefore: number;
+  readonly #cpuStart = process.cpuUsage();
   #started = 0;
   #bits: number | null = null;
 
@@ -143,8 +146,11 @@ class Training {
     this.#machine = machine;
     this.#source = source;
     this.#secondsBefore = at.seconds;
+    this.#cpuBefore = at.checkpoint ? timeUntil(run, at.checkpoint.step, "cpuSeconds") : 0;
     const { system } = buildSystem(config, source.shape);
     system.initialise(new Streams(config.train.seed), { device: machine.device });
+    if (!at.checkpoint && config.train.from !== null)
+      report.log(startFrom(system, config.train.from, { device: machine.device }));
     this.#trainer = new Trainer(config, machine, system, source);
     this.#journal = new Journal(run, at.checkpoint?.step ?? 0);
     if (at.checkpoint) this.#resume(at.checkpoint);
@@ -200,11 +206,18 @@ class Training {
     return this.#secondsBefore + (this.#started === 0 ? 0 : (performance.now() - this.#started) / 1000);
   }
 
+  /** Processor time of this process and its threads, all sessions of the run together. */
+  #cpuSeconds(): number {
+    const { user, system } = process.cpuUsage(this.#cpuStart);
+    return this.#cpuBefore + (user + system) / 1e6;
+  }
+
   #note(
     event: "start" | "resume" | "finish" | "interrupt" | "failed",
     more: Record<string, string | number | object> = {},
   ): void {
-    this.#journal.record({ event, step: this.#trainer.step, seconds: this.#seconds(), ...more });
+    const { step } = this.#trainer;
+    this.#journal.record({ event, step, seconds: this.#seconds(), cpuSeconds: this.#cpuSeconds(), ...more });
   }
 
   #resume({ step, files, state }: Checkpoint): void {
@@ -237,6 +250,7 @@ class Training {
       event: "train",
       step: this.#trainer.step,
       seconds: this.#seconds(),
+      cpuSeconds: this.#cpuSeconds(),
       bitsPerDim,
       ...terms,
       learningRate,

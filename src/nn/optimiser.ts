@@ -72,7 +72,10 @@ export class AdamW {
     return learningRateAt(this.count, this.options);
   }
 
-  /** Applies the accumulated gradients and forgets them. Parameters without a gradient count as gradient 0. */
+  /**
+   * Applies the accumulated gradients and forgets them. Parameters without a gradient count as gradient 0; those that
+   * require none (frozen ones) stay exactly as they are.
+   */
   step(): { readonly learningRate: number } {
     const { betas, epsilon, weightDecay, clipNorm, emaRate } = this.options;
     const { learningRate } = this;
@@ -81,7 +84,7 @@ export class AdamW {
       const values = this.parameters.map((p) => p.value);
       const gradients = values.map((value) => value.grad ?? zerosLike(value));
       const scale = clipNorm === null ? 1 : Math.min(1, clipNorm / (globalNorm(gradients) + 1e-12));
-      const decays = this.parameters.map((p) => (p.decay ? weightDecay : 0));
+      const decays = this.parameters.map((p) => (p.decay && p.value.requiresGrad ? weightDecay : 0));
       call(
         "varidiff::adamw_",
         values,

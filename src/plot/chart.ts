@@ -1,4 +1,4 @@
-/** The frame of every chart: title, subtitle, legend, axis labels, colours; and charts side by side. */
+/** The frame of every chart: title, subtitle, legend, labels, colours; and charts side by side. */
 import * as Plot from "@observablehq/plot";
 import { parseHTML } from "linkedom";
 import { escapeXml, estimatedTextWidth, FONT_FAMILY } from "./font.js";
@@ -86,7 +86,7 @@ function drawBody(body: Body, width: number, height: number): string {
     x: Math.max(2, Math.floor(width / 80)),
     y: Math.max(2, Math.floor(height / 55)),
   });
-  const draw = (marginLeft: number, marginRight: number): SvgElement => {
+  const draw = (marks: readonly Plot.Markish[], marginLeft: number, marginRight: number): SvgElement => {
     const { document } = parseHTML("<html></html>");
     const options: Plot.PlotOptions = {
       document,
@@ -103,11 +103,11 @@ function drawBody(body: Body, width: number, height: number): string {
     };
     return Plot.plot(options) as unknown as SvgElement;
   };
-  // Numbers at the axes take the room they need, which is known once they are drawn.
-  const draft = draw(60, SIDE);
+  // Numbers at the axes take the room they need, which is known once they are drawn; the scales need no marks.
+  const draft = draw([], 60, SIDE);
   const left = Math.ceil(SIDE + widestLabel(draft, "y") + 8);
   const right = Math.ceil(Math.max(SIDE, widestLabel(draft, "x") / 2 + 4));
-  const svg = draw(left, right);
+  const svg = draw(marks, left, right);
   svg.querySelector("style")?.remove();
   const middle = (left + width - right) / 2;
   return [
@@ -115,6 +115,84 @@ function drawBody(body: Body, width: number, height: number): string {
     text(SIDE, top - 16, body.yLabel, { fill: MUTED }),
     text(middle, height - 10, body.xLabel, { fill: MUTED, "text-anchor": "middle" }),
   ].join("");
+}
+
+/** A text that belongs to a point, in the coordinates of the axes; an empty one only keeps others away. */
+export interface PointLabel {
+  readonly x: number;
+  readonly y: number;
+  readonly text: string;
+  readonly colour: string;
+}
+
+/** Where a label may stand about its point: sideways and down, in halves of its size; the best first. */
+const PLACES = [
+  [1, 0],
+  [-1, 0],
+  [0, -1],
+  [0, 1],
+  [1, -1],
+  [-1, -1],
+  [1, 1],
+  [-1, 1],
+] as const;
+
+/** How much further away it may stand where there is no room, in pixels; the best first. */
+const DISTANCES = [0, 13, 26];
+
+/** A rectangle in pixels, given by its middle. */
+interface Box {
+  readonly x: number;
+  readonly y: number;
+  readonly width: number;
+  readonly height: number;
+}
+
+/** The area in which two boxes overlap. */
+function overlap(a: Box, b: Box): number {
+  const across = (a.width + b.width) / 2 - Math.abs(a.x - b.x);
+  const down = (a.height + b.height) / 2 - Math.abs(a.y - b.y);
+  return across > 0 && down > 0 ? across * down : 0;
+}
+
+/** Writes each text beside its point: where it covers least of the points, the texts before it and the margins. */
+export function labelMark(points: readonly PointLabel[]): Plot.Markish {
+  const place: Plot.InitializerFunction = (data: PointLabel[], facets, channels, scales, size) => {
+    // Values here have been through the transform of a logarithmic axis.
+    const pixels = (key: "x" | "y") =>
+      Array.from(channels[key]?.value as unknown as ArrayLike<number>, (value) => scales[key]?.(value));
+    const [x, y] = [pixels("x"), pixels("y")];
+    const taken: Box[] = data.map((_, i) => ({ x: x[i], y: y[i], width: 5, height: 5 }));
+    for (const [i, { text }] of data.entries()) {
+      if (text === "") continue;
+      const width = estimatedTextWidth(text, FONT);
+      const boxes = DISTANCES.flatMap((distance) =>
+        PLACES.map(([across, down]) => ({
+          x: x[i] + across * (width / 2 + (down === 0 ? 7 + distance : 3)),
+          y: y[i] + down * (FONT / 2 + (across === 0 ? 7 : 4) + distance),
+          width,
+          height: FONT + 1,
+        })),
+      );
+      const cost = (box: Box): number => {
+        const left = box.x - width / 2 < size.marginLeft;
+        const right = box.x + width / 2 > size.width - size.marginRight;
+        const above = box.y < size.marginTop || box.y > size.height - size.marginBottom;
+        const outside = left || right || above ? 1e6 : 0;
+        return outside + taken.reduce((sum, other) => sum + overlap(box, other), 0);
+      };
+      const costs = boxes.map(cost);
+      const best = boxes[costs.indexOf(Math.min(...costs))];
+      if (best) {
+        taken.push(best);
+        [x[i], y[i]] = [best.x, best.y];
+      }
+    }
+    const shown = facets.map((facet) => Array.from(facet).filter((i) => data[i]?.text !== ""));
+    return { data, facets: shown, channels: { x: { value: x }, y: { value: y } } };
+  };
+  const options = { x: "x", y: "y", text: "text", fill: "colour", fontSize: FONT };
+  return Plot.text(points, Plot.initializer({ ...options, stroke: "white", strokeWidth: 3 }, place));
 }
 
 /** A legend flows as one text, so that no letter need be measured; it breaks where a line is full. */

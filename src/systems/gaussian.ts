@@ -212,7 +212,6 @@ export abstract class GaussianDiffusion<D extends GaussianDraws = GaussianDraws>
   }
 
   start(request: SampleRequest): GaussianState {
-    samplerNamed(request.sampler);
     const { dtype, device } = this.parameterLike();
     const z = randn([request.count, ...this.shape], request.streams.generator("sample/prior"), {
       dtype,
@@ -253,6 +252,12 @@ export abstract class GaussianDiffusion<D extends GaussianDraws = GaussianDraws>
   /** What thresholding does to z; nothing by default. */
   protected thresholdedLatent(z: Tensor, _percentile: number): Tensor {
     return z;
+  }
+
+  /** The flow of a sample's latent and condition. */
+  protected sampleFlow({ z, latent, request }: GaussianState): ProbabilityFlow {
+    const condition = this.condition(z, latent, request.condition);
+    return this.flowAlong(this.curve(latent), condition, request.pass);
   }
 
   /** How far the clean mean is expected to move from one level to the next; nowhere by default. */

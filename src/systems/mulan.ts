@@ -5,6 +5,7 @@ import type { Latent, LatentDraw } from "../diffusion/latent/index.js";
 import { Transition } from "../diffusion/level.js";
 import { type Bound, perExample, priorDivergence } from "../diffusion/likelihood/bound.js";
 import { encodePixels } from "../diffusion/likelihood/discretised.js";
+import type { ProbabilityFlow } from "../diffusion/likelihood/flow.js";
 import { errorWeight, predictionTarget } from "../diffusion/prediction.js";
 import { type ConditionalSchedule, replaced } from "../diffusion/schedule/conditional/index.js";
 import type { NoiseCurve, ScheduleEnds } from "../diffusion/schedule/index.js";
@@ -25,6 +26,7 @@ import {
   GaussianDiffusion,
   type GaussianDraws,
   type GaussianOptions,
+  type GaussianState,
 } from "./gaussian.js";
 
 /** The auxiliary latent z and the network that names its posterior. */
@@ -203,5 +205,9 @@ export class MuLAN
       gamma0,
       ...(drawn ? { kl: drawn.kl, klKind: this.#divergence } : {}),
     };
+  }
+
+  flowOf(state: GaussianState): ProbabilityFlow {
+    return this.sampleFlow(state);
   }
 }

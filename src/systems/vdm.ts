@@ -3,6 +3,7 @@ import type { Denoiser } from "../diffusion/denoiser.js";
 import { NoiseLevel, perImage, Transition } from "../diffusion/level.js";
 import { type Bound, perExample, priorDivergence } from "../diffusion/likelihood/bound.js";
 import { encodePixels } from "../diffusion/likelihood/discretised.js";
+import type { ProbabilityFlow } from "../diffusion/likelihood/flow.js";
 import { errorWeight, predictionTarget } from "../diffusion/prediction.js";
 import { thresholded } from "../diffusion/sampler/index.js";
 import type { NoiseSchedule, ScheduleValue } from "../diffusion/schedule/index.js";
@@ -22,6 +23,7 @@ import {
   GaussianDiffusion,
   type GaussianDraws,
   type GaussianOptions,
+  type GaussianState,
 } from "./gaussian.js";
 
 export interface VdmOptions extends GaussianOptions {
@@ -136,6 +138,10 @@ export class VDM extends GaussianDiffusion implements SharedSchedule, FlowLikeli
     const { gamma0 } = this.schedule.ends(batch.pixels.device);
     const condition = this.condition(batch.pixels, undefined, batch.condition);
     return { flow: this.flowAlong(this.schedule, condition, pass), gamma0 };
+  }
+
+  flowOf(state: GaussianState): ProbabilityFlow {
+    return this.sampleFlow(state);
   }
 
   protected curve(): NoiseSchedule {

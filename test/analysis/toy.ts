@@ -29,6 +29,7 @@ export function toyContext(count: number, more: Partial<FigureContext> = {}): Fi
     system,
     initial: () => system,
     records: [],
+    others: [],
     request: {},
     openImages: async () => ({
       source,

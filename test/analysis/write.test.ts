@@ -34,10 +34,11 @@ test("a picture is a PNG, with a CSV where there are numbers", async () => {
   const strip = path.join(folder, "forward");
   const grid = path.join(folder, "samples");
   expect(await writeDrawing(strip, await forward.draw(toyContext(2)))).toEqual([
+    `${strip}.svg`,
     `${strip}.png`,
     `${strip}.csv`,
   ]);
-  expect(await writeDrawing(grid, await samples.draw(toyContext(2)))).toEqual([`${grid}.png`]);
+  expect(await writeDrawing(grid, await samples.draw(toyContext(2)))).toEqual([`${grid}.svg`, `${grid}.png`]);
   expect(startsAsPng(`${grid}.png`)).toBe(true);
   expect(fs.readFileSync(`${strip}.csv`, "utf8")).toMatch(/^image,t,mean,standardDeviation\r\n0,0,-0\.49/);
 });

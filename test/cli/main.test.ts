@@ -7,7 +7,18 @@ import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { importsOf, loadedBy, root, transpileInto } from "../experiment/transpile.js";
 
-const NAMES = ["train", "evaluate", "sample", "analyze", "quickstart", "runs", "data", "doctor", "setup"];
+const NAMES = [
+  "train",
+  "evaluate",
+  "compare",
+  "sample",
+  "analyze",
+  "quickstart",
+  "runs",
+  "data",
+  "doctor",
+  "setup",
+];
 
 /** A package with the real frame, and a `train` that does what its one argument says. */
 let folder: string;

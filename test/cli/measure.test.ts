@@ -11,6 +11,7 @@ import {
   start,
   temporaryFolder,
   testImages,
+  until,
   writeTiny,
 } from "../experiment/tiny.js";
 
@@ -25,7 +26,7 @@ beforeAll(async () => {
   run = path.join(folder, "run");
   const trained = await command("train", config, "--out", run, "--set", "model.condition=class");
   expect(trained).toMatchObject({ code: 0 });
-});
+}, 60_000);
 afterAll(() => fs.rmSync(folder, { recursive: true, force: true }));
 
 function command(...args: readonly string[]): Promise<Outcome> {
@@ -65,6 +66,59 @@ test("evaluate --json has the bound, its terms, and what they were measured on; 
   expect(text.stdout).toContain(
     `${bitsPerDim.mean.toFixed(4)} +- ${bitsPerDim.standardError.toFixed(4)} bits/dim`,
   );
+  expect(text.stdout).toMatch(/^ {2}prior .* \(over images \d\.\d{4}, over passes \d\.\d{4}\)$/m);
+  expect(fs.readdirSync(path.dirname(file))).toEqual([path.basename(file)]);
+});
+
+/** All that does not say when and in how much time it was measured. */
+function lasting({ seconds, provenance, ...rest }: Record<string, unknown>): Record<string, unknown> {
+  expect(seconds).toBeGreaterThan(0);
+  return rest;
+}
+
+test("an evaluation that was stopped, killed, torn and cut in shards gives the document of one that was not", async () => {
+  const request = ["evaluate", run, "--batch-size", "1", "--passes", "20", "--seed", "9"];
+  const folder = path.join(run, "evaluation");
+  const stem = path.join(folder, `bpd-test-00000012-ema-${testImages}x20`);
+  const lines = (part: string) =>
+    fs.existsSync(part) ? fs.readFileSync(part, "utf8").split("\n").length - 1 : 0;
+  const whole = lasting(await document(...request));
+  fs.rmSync(`${stem}.json`);
+
+  const [first, second] = [`${stem}.part1of2.jsonl`, `${stem}.part2of2.jsonl`];
+  const shards = [1, 2].map((index) => start(varidiff, [...request, "--shard", `${index}/2`]));
+  await until(() => lines(first) > 5 && lines(second) > 5);
+  shards[0]?.child.kill("SIGINT");
+  shards[1]?.child.kill("SIGKILL");
+  const [stopped] = await Promise.all(shards.map(({ outcome }) => outcome));
+  expect(stopped).toMatchObject({ code: 130, stdout: "" });
+  expect(stopped?.stderr).toMatch(/^varidiff: interrupted: .* the same command goes on from there\n/m);
+  expect(fs.existsSync(`${stem}.json`)).toBe(false);
+  fs.appendFileSync(second, '{"part":"bound","pass":0,"ba');
+
+  const more = await command(...request, "--shard", "2/2");
+  expect(more.code, more.stderr).toBe(0);
+  expect(more.stderr).toMatch(/^going on: \d+ of 240 batches are done$/m);
+  expect(more.stdout).toMatch(/^bpd: \d+ of 480 batches are done; shards still missing: 1\/2\n$/);
+  const last = await document(...request, "--shard", "1/2");
+  expect(lasting(last)).toEqual(whole);
+  expect(JSON.parse(fs.readFileSync(`${stem}.json`, "utf8"))).toEqual(last);
+  expect(fs.readdirSync(folder).filter((name) => name.includes(".part"))).toEqual([]);
+});
+
+test("nll has the likelihood by the flow beside the bound of the same images", async () => {
+  const result: Record<string, unknown> = await document(
+    ...["evaluate", run, "--metrics", "nll", "--images", "2", "--rtol", "0.01", "--atol", "0.01"],
+  );
+  const { bitsPerDim, bound, difference } = result as unknown as {
+    bitsPerDim: Estimate;
+    bound: { readonly bitsPerDim: Estimate };
+    difference: Estimate;
+  };
+  expect(difference.mean).toBeCloseTo(bitsPerDim.mean - bound.bitsPerDim.mean, 10);
+  expect(result).toMatchObject({ metric: "nll", images: 2, importance: 1, rtol: 0.01, precision: "float32" });
+  const names = fs.readdirSync(path.join(run, "evaluation"));
+  expect(names).toContain("nll-test-00000012-ema-rtol0.01-atol0.01-2x1.json");
 });
 
 test("the seed decides the number; split, steps, weights and checkpoint are what was asked for", async () => {
@@ -160,6 +214,9 @@ test("mistakes are one line and a non-zero exit code", async () => {
     [["evaluate", path.join(folder, "rum")], /rum does not exist.*\brun\b/],
     [["evaluate", run, "--metrics", "bdp"], /expected a metric, got "bdp".*bpd/],
     [["evaluate", run, "--images", "0"], /expected a whole number from 1/],
+    [["evaluate", run, "--shard", "5/4"], /expected a shard such as 2\/4/],
+    [["evaluate", run, "--importance", "2"], /--importance is for the metric nll: add --metrics nll/],
+    [["evaluate", run, "--metrics", "nll", "--rtol", "2"], /expected a number between 0 and 1/],
     [["evaluate", run, "--split", "tset"], /Allowed choices are train, validation, test/],
     [["evaluate", run, "--split", "validation"], /validation/],
     [["evaluate", run, "--checkpoint", "7"], /no checkpoint of step 7; there are: 0, 5, 10, 12/],

@@ -35,6 +35,7 @@ function makeRun(name: string, { data, metrics = [], evaluations = [] }: Written
 function evaluation(mean: number, more: object = {}) {
   const bitsPerDim = { mean, standardError: 0.01 };
   return {
+    metric: "bpd",
     bitsPerDim,
     images: 100,
     passes: 1,

@@ -73,14 +73,32 @@ test("terms in bits/dim add up; with few batches errors are over images, each th
     return first.map((value, i) => (value + (second[i] as number)) / 2);
   });
   const total = perImage.map((value, i) => (10 + i + value) * bits);
-  expect(result).toMatchObject({ images: 7, passes: 2, errorsOver: "images" });
+  expect(result).toMatchObject({ images: 7, passes: 2, draws: 14, errorsOver: "images" });
   const { prior, reconstruction, diffusion } = result.terms;
-  expect(prior).toEqual({ mean: expect.closeTo(10 * bits, 10), standardError: expect.closeTo(0, 10) });
+  const none = expect.closeTo(0, 10);
+  expect(prior).toEqual({
+    mean: expect.closeTo(10 * bits, 10),
+    ...{ standardError: none, standardErrorOverImages: none, standardErrorOverPasses: none },
+  });
   expect(reconstruction?.mean).toBeCloseTo(3 * bits, 10); // (0 + ... + 6) / 7
   expect(reconstruction?.standardError).toBeCloseTo(Math.sqrt(28 / 42) * bits, 10); // squares 9 + 4 + 1 + 0 + ...
   expect(diffusion?.standardError).toBeCloseTo(standardError(perImage) * bits, 10);
   expect(result.bitsPerDim.mean).toBeCloseTo(total.reduce((a, b) => a + b, 0) / 7, 10);
   expect(result.bitsPerDim.standardError).toBeCloseTo(standardError(total), 10);
+  expect(result.bitsPerDim.standardErrorOverImages).toBe(result.bitsPerDim.standardError);
+});
+
+test("over passes the error is that of the means of passes, in which what images differ by cancels", async () => {
+  const { bitsPerDim, terms } = await estimateBound(request(7, 3, 4));
+  const means = [0, 1, 2, 3].map((pass) => {
+    const all = [3, 3, 1].flatMap((count, b) => draws(pass, b, count));
+    return all.reduce((sum, value) => sum + value / 7, 0);
+  });
+  expect(terms.diffusion?.standardErrorOverPasses).toBeCloseTo(standardError(means) * bits, 10);
+  expect(terms.reconstruction?.standardErrorOverPasses).toBeCloseTo(0, 10);
+  expect(bitsPerDim.standardErrorOverPasses).toBeCloseTo(standardError(means) * bits, 10);
+  const once = await estimateBound(request(7, 3, 1));
+  expect(once.bitsPerDim.standardErrorOverPasses).toBeNull();
 });
 
 test("with 20 batches or more, errors are over the means of whole batches", async () => {
@@ -90,6 +108,7 @@ test("with 20 batches or more, errors are over the means of whole batches", asyn
     perImage.slice(4 * b, 4 * b + 4).reduce((sum, value) => sum + value / 4, 0),
   );
   expect(result.errorsOver).toBe("batches");
+  expect(result.terms.diffusion?.standardErrorOverImages).toBeCloseTo(standardError(perImage) * bits, 10);
   expect(result.terms.diffusion?.standardError).toBeCloseTo(standardError(means) * bits, 10);
   const mean = perImage.reduce((a, b) => a + b, 0) / 83;
   expect(result.terms.diffusion?.mean).toBeCloseTo(mean * bits, 10);

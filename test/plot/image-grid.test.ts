@@ -74,6 +74,20 @@ describe("imageGrid", () => {
     expect(await width(256)).toBe(256);
   });
 
+  test("may be taller than an SVG renderer's canvas", async () => {
+    // 32,767 pixels a side is what cairo has room for.
+    const many: Pixels = {
+      data: Uint8Array.from({ length: 400 }, (_, i) => i % 200),
+      count: 400,
+      channels: 1,
+      height: 1,
+      width: 1,
+    };
+    const rows = await rowsOf(await imageGrid(many, { columns: 1, padding: 0, scale: 100 }));
+    expect(rows.length).toBe(40_000);
+    expect([rows[0]?.[50], rows[39_950]?.[50]]).toEqual([0, 199]);
+  });
+
   test("writes a title and labels beside the images, and leaves the images alone", async () => {
     const black: Pixels = {
       data: new Uint8Array(4 * 900).fill(7),

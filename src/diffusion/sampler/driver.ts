@@ -2,10 +2,16 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { noGrad, scope, Tensor } from "../../torch/index.js";
 import type { DiffusionSystem, SampleRequest, SampleView } from "../system.js";
+import { flowSampler, sampleFlow } from "./flow.js";
 
 export interface SampleOptions {
-  /** Called after step `done` of `steps`, and before the first with 0. Tensors of the view live until the next step. */
+  /**
+   * Called after step `done` of `steps`, and before the first with 0. Tensors of the view live until the next step. Not
+   * called by the sampler that chooses its own steps.
+   */
   onStep?(view: SampleView, done: number, steps: number): void;
+  /** Called with the part of the way that is done, up to 1. */
+  onProgress?(part: number): void;
   /** Stops between two steps. */
   readonly signal?: AbortSignal;
 }
@@ -25,16 +31,22 @@ export async function sample<S extends SampleView>(
   request: SampleRequest,
   options: SampleOptions = {},
 ): Promise<Tensor> {
+  const { onStep, onProgress, signal } = options;
+  if (request.sampler === flowSampler) {
+    const onTime = (t: number) => onProgress?.(1 - t);
+    return (await sampleFlow(system, request, { onTime, ...(signal ? { signal } : {}) })).images;
+  }
   const inScope = <R>(run: () => R): R => noGrad(() => scope(run));
   let state = inScope(() => system.start(request));
   try {
-    options.onStep?.(state, 0, request.steps);
+    onStep?.(state, 0, request.steps);
     for (let i = 0; i < request.steps; i++) {
-      options.signal?.throwIfAborted();
+      signal?.throwIfAborted();
       const next = inScope(() => system.step(state, i));
       release(state, next);
       state = next;
-      options.onStep?.(state, i + 1, request.steps);
+      onStep?.(state, i + 1, request.steps);
+      onProgress?.((i + 1) / request.steps);
       await turn();
     }
     return inScope(() => system.decode(state.z, state)).keep();

@@ -3,12 +3,14 @@ import { UserError } from "../../errors.js";
 import { didYouMean } from "../../nearest.js";
 import { ancestral, clippedAncestral } from "./ancestral.js";
 import { ddim } from "./ddim.js";
+import { flowSampler } from "./flow.js";
 import { reverseSde } from "./reverse-sde.js";
 import type { GaussianSampler } from "./step.js";
 
 export { ancestral, clippedAncestral } from "./ancestral.js";
 export { ddim } from "./ddim.js";
 export { type SampleOptions, sample } from "./driver.js";
+export { flowSampler } from "./flow.js";
 export { reverseSde } from "./reverse-sde.js";
 export type { GaussianSampler, Prediction, SamplerStep } from "./step.js";
 export { thresholded } from "./threshold.js";
@@ -20,11 +22,22 @@ const samplers: Readonly<Record<string, GaussianSampler>> = {
   "reverse-sde": reverseSde,
 };
 
-export const samplerNames: readonly string[] = Object.keys(samplers);
+export const samplerNames: readonly string[] = [...Object.keys(samplers), flowSampler];
 
 /** @throws UserError with the nearest name. */
+export function checkSampler(name: string): void {
+  if (!samplerNames.includes(name))
+    throw new UserError(`expected a sampler, got "${name}"${didYouMean(name, samplerNames)}`);
+}
+
+/**
+ * A sampler of single steps.
+ * @throws UserError with the nearest name, or for the one that chooses its own steps
+ */
 export function samplerNamed(name: string): GaussianSampler {
+  checkSampler(name);
   const sampler = samplers[name];
-  if (!sampler) throw new UserError(`expected a sampler, got "${name}"${didYouMean(name, samplerNames)}`);
+  if (!sampler)
+    throw new UserError(`expected a sampler of steps, got "${name}", which takes steps of its own`);
   return sampler;
 }

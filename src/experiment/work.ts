@@ -1,0 +1,111 @@
+/** A measurement as work in pieces: which there are, how one is measured, and what all of them say together. */
+import { setImmediate as turn } from "node:timers/promises";
+
+/** What was measured on a piece, by name: one number per image, or fewer where the name is not about images. */
+export type Numbers = Readonly<Record<string, readonly number[]>>;
+
+/** One draw of one batch: the smallest thing that is measured, kept or lost. */
+export interface Piece {
+  /** Which quantity, where a measurement has several. */
+  readonly part: string;
+  /** Which independent draw, from 0. */
+  readonly pass: number;
+  /** Which batch of images, from 0. */
+  readonly batch: number;
+  readonly indices: readonly number[];
+  /** Images that it counts for in the progress. */
+  readonly weight: number;
+}
+
+export interface Measured {
+  readonly piece: Piece;
+  readonly numbers: Numbers;
+}
+
+export interface Work<R> {
+  readonly pieces: readonly Piece[];
+  /** The same numbers whenever and wherever it is asked, in any order. */
+  measure(piece: Piece, signal?: AbortSignal): Numbers | Promise<Numbers>;
+  /** What the numbers of all pieces say; `measured` is in the order of `pieces`. */
+  summarise(measured: readonly Measured[]): R;
+}
+
+export interface WorkOptions {
+  /** Images done, and images there are. */
+  onProgress?(done: number, total: number): void;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Every pass over the first `images` images, batch by batch. */
+export function cutInPieces(o: {
+  readonly part: string;
+  readonly images: number;
+  readonly batchSize: number;
+  readonly passes: number;
+}): readonly Piece[] {
+  const batches = Math.ceil(o.images / o.batchSize);
+  return Array.from({ length: o.passes * batches }, (_, i) => {
+    const batch = i % batches;
+    const start = batch * o.batchSize;
+    const weight = Math.min(o.batchSize, o.images - start);
+    const indices = Array.from({ length: weight }, (_, k) => start + k);
+    return { part: o.part, pass: Math.floor(i / batches), batch, indices, weight };
+  });
+}
+
+/**
+ * Measures `pieces` one after another, with a turn of the event loop between two, and hands over each as it is done.
+ * @throws the signal's reason when it aborts
+ */
+export async function measurePieces(
+  work: Pick<Work<unknown>, "measure">,
+  pieces: readonly Piece[],
+  o: {
+    done(measured: Measured & { readonly seconds: number }): void;
+    readonly signal?: AbortSignal | undefined;
+  },
+): Promise<void> {
+  for (const piece of pieces) {
+    o.signal?.throwIfAborted();
+    const start = performance.now();
+    const numbers = await work.measure(piece, o.signal);
+    o.done({ piece, numbers, seconds: (performance.now() - start) / 1000 });
+    await turn();
+  }
+}
+
+/** Does all of it here and now, keeping nothing on the way. @throws the signal's reason when it aborts */
+export async function doWork<R>(work: Work<R>, o: WorkOptions = {}): Promise<R> {
+  const total = weightOf(work.pieces);
+  const measured: Measured[] = [];
+  let weight = 0;
+  await measurePieces(work, work.pieces, {
+    signal: o.signal,
+    done(one) {
+      measured.push(one);
+      weight += one.piece.weight;
+      o.onProgress?.(weight, total);
+    },
+  });
+  return work.summarise(measured);
+}
+
+/** Images that the progress counts. */
+export function weightOf(pieces: readonly Piece[]): number {
+  return pieces.reduce((sum, { weight }) => sum + weight, 0);
+}
+
+/** The numbers of `name`, of each pass by image. */
+export function numbersByPass(
+  measured: readonly Measured[],
+  name: string,
+  images: number,
+): readonly Float64Array[] {
+  const passes: Float64Array[] = [];
+  for (const { piece, numbers } of measured) {
+    const values = passes[piece.pass] ?? new Float64Array(images);
+    passes[piece.pass] = values;
+    values.set(numbers[name] ?? [], piece.indices[0]);
+  }
+  return passes;
+}
