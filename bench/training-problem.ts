@@ -2,7 +2,7 @@
 import { bitsPerDim, FixedLinear, totalBound } from "varidiff/diffusion";
 import { VdmUnet } from "varidiff/networks";
 import { AdamW } from "varidiff/nn";
-import { VDM, type GaussianDraws } from "varidiff/systems";
+import { type GaussianDraws, VDM } from "varidiff/systems";
 import { type FloatDtype, noGrad, rand, randint, randn, Streams, scope, type Tensor } from "varidiff/torch";
 
 export interface ProblemSize {

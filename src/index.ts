@@ -23,13 +23,17 @@
 export { BatchOrder, type ImageSource, openDataset, type Split } from "./data/index.js";
 export {
   type BoundedLikelihood,
+  createConditionalSchedule,
+  createLatent,
   createSchedule,
   type Denoiser,
   type DiffusionSystem,
   FixedLinear,
   hasBound,
+  hasFlow,
   hasPerTimeLoss,
   LearnedLinear,
+  logDensity,
   MonotoneCode,
   MonotonePaper,
   NoiseLevel,
@@ -39,6 +43,7 @@ export {
   Polynomial10,
   type PredictionKind,
   sample,
+  sampleFlow,
   samplerNamed,
   samplerNames,
 } from "./diffusion/index.js";
@@ -46,10 +51,12 @@ export { UserError } from "./errors.js";
 export {
   buildSystem,
   type Config,
+  compareRuns,
   configSchema,
   createRun,
   drawImages,
   estimateBound,
+  evaluateShard,
   loadConfig,
   openRun,
   openSplit,
@@ -61,7 +68,16 @@ export {
 } from "./experiment/index.js";
 export { createNetwork, VdmUnet, type VdmUnetOptions } from "./networks/index.js";
 export { AdamW, type AdamWOptions, Module, Parameter } from "./nn/index.js";
-export { createSystem, VDM, type VdmOptions } from "./systems/index.js";
+export {
+  ContextMuLAN,
+  createSystem,
+  DiffEnc,
+  type DiffEncOptions,
+  MuLAN,
+  type MulanOptions,
+  VDM,
+  type VdmOptions,
+} from "./systems/index.js";
 export {
   backward,
   fromTypedArray,

@@ -23,10 +23,10 @@ export async function drawnAlike(
       );
   const { steps, sampler } = sampling;
   const drawn: Pixels[] = [];
-  for (const { system, conditionOf } of models) {
-    const condition = await conditionOf(count);
+  for (const model of models) {
+    const condition = await model.conditionOf(count);
     const { pixels } = await drawImages({
-      ...{ ...context, system, count, steps, sampler },
+      ...{ ...context, system: model.system, count, steps, sampler },
       ...(condition ? { condition } : {}),
       onProgress: (done, total) => onProgress?.(drawn.length * total + done, models.length * total),
     });

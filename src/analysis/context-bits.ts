@@ -4,6 +4,7 @@ import { UserError } from "../errors.js";
 import { type Estimate, estimateBound } from "../experiment/evaluation.js";
 import { lineChart } from "../plot/index.js";
 import { defineFigure, type FigureSubject } from "./figure.js";
+import { sameImages } from "./same-images.js";
 
 type Bounded = DiffusionSystem & BoundedLikelihood;
 
@@ -34,7 +35,7 @@ function bounded(subject: FigureSubject): FigureSubject<Bounded> {
 export const contextBits = defineFigure<Bounded>({
   name: "context-bits",
   summary: "bits/dim against the number of steps T, for this run and those of --with",
-  needs: "weights",
+  needs: "other runs",
   of: { fits: hasBound, words: "a system with a likelihood bound" },
   async draw(context) {
     const { request, streams, pass, batchSize, signal } = context;
@@ -50,16 +51,12 @@ export const contextBits = defineFigure<Bounded>({
 
     const points: Point[] = [];
     const total = runs.length * steps.length * images * passes;
-    for (const { name, label, system, openImages } of runs) {
-      const { source, read } = await openImages();
-      if (source.fingerprint !== first.source.fingerprint)
-        throw new UserError(
-          `expected runs on the same images, got ${source.name} ${source.split} with ${label}: leave it out`,
-        );
+    for (const run of runs) {
+      const { source, read } = await sameImages(run, first);
       for (const T of steps) {
         const start = points.length * images * passes;
         const { bitsPerDim } = await estimateBound({
-          system,
+          system: run.system,
           source,
           images,
           passes,
@@ -71,7 +68,12 @@ export const contextBits = defineFigure<Bounded>({
           readBatch: read,
           onProgress: (done) => context.onProgress?.(start + done, total),
         });
-        points.push({ run: name, steps: T, mean: bitsPerDim.mean, standardError: bitsPerDim.standardError });
+        points.push({
+          run: run.name,
+          steps: T,
+          mean: bitsPerDim.mean,
+          standardError: bitsPerDim.standardError,
+        });
       }
     }
 

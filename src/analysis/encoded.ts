@@ -35,14 +35,16 @@ export function oneOfEachClass(
   const wanted = Math.min(count, source.length);
   if (!labels) return Array.from({ length: wanted }, (_, i) => i);
   const ofClass = new Map<number, number[]>();
-  for (const [i, label] of labels.entries()) ofClass.set(label, [...(ofClass.get(label) ?? []), i]);
+  for (const [i, label] of labels.entries()) {
+    const before = ofClass.get(label);
+    if (before) before.push(i);
+    else ofClass.set(label, [i]);
+  }
   const classes = [...ofClass.keys()].sort((a, b) => a - b);
   const order = [...new Set([...preferred, ...classes])];
   const chosen: number[] = [];
   for (let round = 0; chosen.length < wanted; round++) {
-    const next = order
-      .flatMap((label) => ofClass.get(label)?.[round] ?? [])
-      .slice(0, wanted - chosen.length);
+    const next = order.flatMap((label) => ofClass.get(label)?.[round] ?? []).slice(0, wanted - chosen.length);
     chosen.push(...next.sort((a, b) => (labels[a] ?? 0) - (labels[b] ?? 0)));
   }
   return chosen;

@@ -18,7 +18,7 @@ type Encoding = DiffusionSystem & EncodedView & SharedSchedule;
 const STATISTICS = ["max", "mean", "min"] as const;
 type Statistics = Readonly<Record<(typeof STATISTICS)[number], number>>;
 
-const times = (factor: number, { min, mean, max }: Statistics): Statistics => ({
+const scaled = (factor: number, { min, mean, max }: Statistics): Statistics => ({
   min: factor * min,
   mean: factor * mean,
   max: factor * max,
@@ -64,7 +64,7 @@ export const encodingRange = defineFigure<Encoding>({
       encoded.push(seen);
       onProgress?.(encoded.length * images, K * images);
     }
-    const means = encoded.map((seen, k) => times(alpha[k] ?? Number.NaN, seen));
+    const means = encoded.map((seen, k) => scaled(alpha[k] ?? Number.NaN, seen));
     const chartOf = (title: string, subtitle: string, yLabel: string, values: readonly Statistics[]) =>
       lineChart({
         title,

@@ -1,5 +1,5 @@
 /** What a figure is: something to be drawn of a system, with the numbers behind it. */
-import type { ImageSource } from "../data/index.js";
+import type { ImageSource, Split } from "../data/index.js";
 import type { Pass } from "../diffusion/denoiser.js";
 import type { Batch, DiffusionSystem } from "../diffusion/system.js";
 import { UserError } from "../errors.js";
@@ -59,7 +59,8 @@ export interface FigureSubject<S extends DiffusionSystem = DiffusionSystem> {
   initial(): DiffusionSystem | undefined;
   /** What was told while it trained, in order. */
   readonly records: readonly MetricsRecord[];
-  openImages(): Promise<FigureImages>;
+  /** Those of the split that was asked for, or of another. */
+  openImages(split?: Split): Promise<FigureImages>;
   /** One conditioning number for each image drawn, where the system is class-conditional. */
   conditionOf(count: number): Promise<Float32Array | undefined>;
 }

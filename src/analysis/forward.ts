@@ -26,7 +26,7 @@ export const forward = defineFigure<DiffusionSystem & ForwardView>({
       const { pixels, mean, deviation } = scope(() =>
         noGrad(() => {
           const t = full([count], time, { dtype: "float64", device });
-          const z = system.noised(read(indices), t, streams);
+          const z = system.noised(read(indices), t, streams.at(0));
           const values = z.flatten(1).to("float64");
           const mean = values.mean([1], { keepDims: true });
           const deviation = values.sub(mean).square().mean([1]).sqrt();

@@ -2,14 +2,27 @@
 import { UserError } from "../errors.js";
 import { didYouMean } from "../nearest.js";
 import { bitsPerSteps } from "./bits-per-steps.js";
+import { comparedSamples } from "./compared-samples.js";
+import { contextBits } from "./context-bits.js";
+import { encodedImages } from "./encoded-images.js";
+import { encoderChanges } from "./encoder-changes.js";
+import { encodingRange } from "./encoding-range.js";
 import { estimatorVariance } from "./estimator-variance.js";
 import type { Figure } from "./figure.js";
 import { forward } from "./forward.js";
 import { lineIntegral } from "./line-integral.js";
 import { lossPerTime } from "./loss-per-time.js";
 import { losses } from "./losses.js";
+import { noiseHistograms } from "./noise-histograms.js";
+import { noiseMapDeviations, noiseMaps } from "./noise-maps.js";
+import { overview } from "./overview.js";
+import { pixelSchedules } from "./pixel-schedules.js";
+import { qualityPerEvaluations } from "./quality-per-evaluations.js";
 import { samples } from "./samples.js";
 import { schedule } from "./schedule.js";
+import { scheduleReplacement } from "./schedule-replacement.js";
+import { scheduleVariance } from "./schedule-variance.js";
+import { trainingCurves } from "./training-curves.js";
 import { trajectories } from "./trajectories.js";
 
 export type {
@@ -18,6 +31,7 @@ export type {
   FigureContext,
   FigureImages,
   FigureRequest,
+  FigureSubject,
   Illustration,
   Row,
   SystemFigure,
@@ -33,6 +47,20 @@ export const figures: readonly Figure[] = [
   estimatorVariance,
   samples,
   trajectories,
+  comparedSamples,
+  encoderChanges,
+  encodedImages,
+  encodingRange,
+  overview,
+  scheduleVariance,
+  pixelSchedules,
+  noiseMaps,
+  noiseMapDeviations,
+  noiseHistograms,
+  scheduleReplacement,
+  contextBits,
+  trainingCurves,
+  qualityPerEvaluations,
   lineIntegral,
 ];
 

@@ -49,7 +49,7 @@ export const noiseHistograms = defineFigure({
     const times = midpoints(request.times ?? TIMES);
     const indices = Array.from({ length: count }, (_, i) => i);
     const ofPrior = { count: LATENTS, shape, device };
-    const prior = () => system.priorCurve(LATENTS, streams);
+    const prior = () => system.priorCurve(LATENTS, streams.at(0));
     const line = lineOf(prior, ofPrior);
     const fromPrior = valuesOf(prior, times, ofPrior);
     const fromImages = valuesOf(() => system.curveOf(read(indices)), times, { count, shape, device });

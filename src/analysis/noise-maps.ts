@@ -42,7 +42,7 @@ async function measureMaps(context: Context): Promise<Maps> {
   const count = Math.min(request.images ?? IMAGES, source.length);
   const times = midpoints(request.times ?? TIMES);
   const indices = Array.from({ length: count }, (_, i) => i);
-  const prior = () => system.priorCurve(LATENTS, streams);
+  const prior = () => system.priorCurve(LATENTS, streams.at(0));
   const ofPrior = { count: LATENTS, shape, device };
   const images = overTimes(
     () => system.curveOf(read(indices)),

@@ -69,7 +69,7 @@ export const overview = defineFigure<Encoding>({
           const t = full([indices.length], time, { dtype: "float64", device });
           const x = system.encode(batch.pixels);
           const xt = encodedAt(system, batch, time);
-          const z = system.noised(batch, t, streams);
+          const z = system.noised(batch, t, streams.at(0)); // one noise at all times
           const xHat = predicted(z, { k, K, condition: batch.condition }, context);
           const distance = (a: Tensor, b: Tensor) => a.sub(b).square().flatten(1).mean([1]).sqrt().toArray();
           return {

@@ -5,7 +5,7 @@ import { curvesOf, grid, lineOf, overTimes, pixelColumns, spreadOf } from "./pix
 import { perPixelSchedule } from "./schedule-variance.js";
 
 const IMAGES = 3;
-const TIMES = 51;
+const TIMES = 41;
 
 /** gamma_i(z, t) with z the most likely latent of the image; its distance from the line shows what was learned. */
 export const pixelSchedules = defineFigure({

@@ -11,7 +11,7 @@ export const samples = defineFigure({
   async draw(context) {
     const { label, request } = context;
     const { steps, sampler } = context.sampling;
-    const count = request.images ?? context.sampling.count;
+    const { images: count = context.sampling.count, columns } = request;
     const condition = await context.conditionOf(count);
     const { pixels } = await drawImages({
       ...context,
@@ -22,7 +22,7 @@ export const samples = defineFigure({
     });
     return {
       kind: "picture",
-      ...(await imagePicture(pixels, { title: label })),
+      ...(await imagePicture(pixels, { title: label, ...(columns === undefined ? {} : { columns }) })),
       settings: { images: count, steps, sampler },
     };
   },

@@ -30,6 +30,16 @@ interface Replaced {
   readonly difference: Estimate;
 }
 
+/** What `run` gives with another schedule in place; afterwards its own is back. */
+function underSchedule<R>(system: Replaceable, by: "mean" | "linear" | undefined, run: () => R): R {
+  system.replaceSchedule(by);
+  try {
+    return run();
+  } finally {
+    system.replaceSchedule(undefined);
+  }
+}
+
 /** The bound of each image under each schedule; a piece draws the same times, noise and latents for all of them. */
 function replacementWork(
   { system, streams, pass, batchSize }: FigureContext<Replaceable>,
@@ -37,25 +47,18 @@ function replacementWork(
   { images, passes }: { readonly images: number; readonly passes: number },
 ): Work<readonly Replaced[]> {
   const dimensions = dimensionsOf(system.shape);
-  const ofSchedule = (by: "mean" | "linear" | undefined, run: () => readonly number[]): readonly number[] => {
-    system.replaceSchedule(by);
-    try {
-      return run();
-    } finally {
-      system.replaceSchedule(undefined);
-    }
-  };
   return {
     pieces: cutInPieces({ part: "replacement", images, batchSize, passes }),
     measure(piece): Numbers {
-      const context = { streams: streams.at(piece.pass).at(piece.batch), pass };
+      // Streams go on where they were, so that equal draws need streams made anew.
       const bits = () =>
         scope(() =>
-          noGrad(() =>
-            bitsPerDim(totalBound(system.bound(read(piece.indices), context)), dimensions).toArray(),
-          ),
+          noGrad(() => {
+            const draws = { streams: streams.at(piece.pass).at(piece.batch), pass };
+            return bitsPerDim(totalBound(system.bound(read(piece.indices), draws)), dimensions).toArray();
+          }),
         );
-      return Object.fromEntries(SCHEDULES.map(({ name, by }) => [name, ofSchedule(by, bits)]));
+      return Object.fromEntries(SCHEDULES.map(({ name, by }) => [name, underSchedule(system, by, bits)]));
     },
     summarise(measured) {
       const own = meanOfPasses(numbersByPass(measured, "own", images));

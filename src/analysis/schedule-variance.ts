@@ -27,7 +27,7 @@ export const scheduleVariance = defineFigure({
     const times = grid(request.times ?? TIMES);
     const size = { count: LATENTS, shape: system.shape, device };
     const variances = overTimes(
-      () => system.priorCurve(LATENTS, streams),
+      () => system.priorCurve(LATENTS, streams.at(0)),
       times,
       size,
       (gamma) => gamma.variance([0]).toArray(),

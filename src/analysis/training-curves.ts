@@ -141,19 +141,15 @@ export function drawTrainingCurves(runs: readonly Recorded[]): Drawing {
     })),
     ...measured.map((reading) => ({ run: name, event: "evaluate", ...reading })),
   ]);
-  return {
-    kind: "chart",
-    chart,
-    rows,
-    settings: { runs: runs.map(({ name }) => name), window, target, reach },
-  };
+  const settings = { runs: runs.map(({ name }) => name), smoothedOverSteps: window, target, clock, reach };
+  return { kind: "chart", chart, rows, settings };
 }
 
 export const trainingCurves = defineFigure({
   name: "training-curves",
   summary:
     "bits/dim against steps and minutes for this run and those of --with, and steps to reach this one's end",
-  needs: "records",
+  needs: "other runs",
   of: anySystem,
   draw: async (context) => drawTrainingCurves([context, ...context.others]),
 });

@@ -325,8 +325,8 @@ function figureSubject(subject: Subject, o: DrawOptions): FigureSubject {
   const { name, label, config, machine, system, records, initial } = subject;
   return {
     ...{ name, label, system, records, initial },
-    async openImages() {
-      const source = await openSplit(config, o.split ?? config.data.evaluationSplit);
+    async openImages(split) {
+      const source = await openSplit(config, split ?? o.split ?? config.data.evaluationSplit);
       const read = (indices: readonly number[]) =>
         readBatch(source, indices, { config, device: machine.device });
       return { source, read };

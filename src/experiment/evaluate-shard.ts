@@ -53,6 +53,7 @@ export async function evaluateShard(measurement: Measurement, request: ShardRequ
     if (rest.length > 0) request.onProgress?.(done, total);
     await measurePieces(measurement, rest, {
       signal,
+      onPart: (images) => request.onProgress?.(done + images, total),
       done({ piece, numbers, seconds }) {
         ledger.append(piece, { numbers, seconds });
         done += piece.weight;

@@ -39,7 +39,7 @@ interface Draft {
  * The config of `request`, validated by `schema`, defaults filled in.
  *
  * `extends: other.yaml` (relative to the file that says so) is read first and merged under it: maps key by key, lists
- * and scalars replaced.
+ * and scalars replaced, and so a map that says another `kind`.
  * @throws UserError for a file that cannot be read, YAML that is none (file:line:column) and a circle of `extends`
  * @throws ConfigError for keys and values that the schema refuses
  */
@@ -176,9 +176,14 @@ function merge(under: Tree, over: Tree): Tree {
   const entries = new Map(Object.entries(under));
   for (const [key, value] of Object.entries(over)) {
     const old = entries.get(key);
-    entries.set(key, isTree(old) && isTree(value) ? merge(old, value) : value);
+    entries.set(key, isTree(old) && isTree(value) && !otherKind(old, value) ? merge(old, value) : value);
   }
   return Object.fromEntries(entries);
+}
+
+/** Whether a part is replaced by one of another kind, whose options are not those of the old one. */
+function otherKind(old: Tree, value: Tree): boolean {
+  return value.kind !== undefined && old.kind !== undefined && value.kind !== old.kind;
 }
 
 function isTree(value: unknown): value is Tree {

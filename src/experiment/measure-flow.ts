@@ -10,7 +10,14 @@ import { showEstimate, showTime } from "./measure-bits.js";
 import type { Measurement, MeasureRequest } from "./metric.js";
 import { type Subject, subjectOf } from "./subject.js";
 import type { Trained } from "./trained.js";
-import { cutInPieces, type Measured, type Numbers, numbersByPass, type Piece } from "./work.js";
+import {
+  cutInPieces,
+  type Measured,
+  type Numbers,
+  numbersByPass,
+  type Piece,
+  type PieceOptions,
+} from "./work.js";
 
 /** What the likelihood of a data set comes to. */
 interface FlowEstimate {
@@ -60,10 +67,10 @@ export async function flowMeasurement(trained: Trained, request: MeasureRequest)
     facts: { ...subject.facts, klKind: klKind ?? null },
     // The bound costs next to nothing: the progress counts the solves alone.
     pieces: [...(bound?.pieces ?? []).map((piece) => ({ ...piece, weight: 0 })), ...solves],
-    measure: (piece, signal) =>
+    measure: (piece, options) =>
       piece.part === "flow" || !bound
-        ? solvePiece(piece, { system, subject, settings, noise, signal })
-        : bound.measure(piece, signal),
+        ? solvePiece(piece, { system, subject, settings, noise, ...options })
+        : bound.measure(piece, options),
     summarise(measured) {
       const drawn = measured.filter(({ piece }) => piece.part === "bound");
       const result = summariseFlow(
@@ -121,8 +128,7 @@ async function solvePiece(
     readonly subject: Subject;
     readonly settings: FlowSettings;
     readonly noise: Dequantiser;
-    readonly signal: AbortSignal | undefined;
-  },
+  } & PieceOptions,
 ): Promise<Numbers> {
   const { system, subject, settings, signal } = o;
   const { latent, rtol, atol } = settings;
@@ -140,12 +146,15 @@ async function solvePiece(
     }),
   );
   const divergence = divergenceOf(settings.divergence, start.shape, { streams: drawn, device });
-  const solved = await logDensity(given.flow, start, { divergence, rtol, atol, signal }).finally(() => {
-    start.dispose();
-    batch.pixels.dispose();
-    batch.condition?.dispose();
-    if (divergence.kind === "hutchinson") divergence.probe.dispose();
-  });
+  const onStep = ({ t }: { readonly t: number }) => o.onPart?.(t);
+  const solved = await logDensity(given.flow, start, { divergence, rtol, atol, signal, onStep }).finally(
+    () => {
+      start.dispose();
+      batch.pixels.dispose();
+      batch.condition?.dispose();
+      if (divergence.kind === "hutchinson") divergence.probe.dispose();
+    },
+  );
   const numbers = {
     logP: solved.logDensity.toArray(),
     logQ: logQ.toArray(),

@@ -22,10 +22,17 @@ export interface Measured {
   readonly numbers: Numbers;
 }
 
+/** What a piece that takes long can use. */
+export interface PieceOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** The part of the piece that is done, up to 1. */
+  onPart?(part: number): void;
+}
+
 export interface Work<R> {
   readonly pieces: readonly Piece[];
   /** The same numbers whenever and wherever it is asked, in any order. */
-  measure(piece: Piece, signal?: AbortSignal): Numbers | Promise<Numbers>;
+  measure(piece: Piece, options: PieceOptions): Numbers | Promise<Numbers>;
   /** What the numbers of all pieces say; `measured` is in the order of `pieces`. */
   summarise(measured: readonly Measured[]): R;
 }
@@ -62,13 +69,18 @@ export async function measurePieces(
   pieces: readonly Piece[],
   o: {
     done(measured: Measured & { readonly seconds: number }): void;
+    /** Images of the piece in hand that are done. */
+    onPart?(images: number): void;
     readonly signal?: AbortSignal | undefined;
   },
 ): Promise<void> {
   for (const piece of pieces) {
     o.signal?.throwIfAborted();
     const start = performance.now();
-    const numbers = await work.measure(piece, o.signal);
+    const numbers = await work.measure(piece, {
+      signal: o.signal,
+      onPart: (part) => o.onPart?.(Math.floor(part * piece.weight)),
+    });
     o.done({ piece, numbers, seconds: (performance.now() - start) / 1000 });
     await turn();
   }
@@ -81,6 +93,7 @@ export async function doWork<R>(work: Work<R>, o: WorkOptions = {}): Promise<R> 
   let weight = 0;
   await measurePieces(work, work.pieces, {
     signal: o.signal,
+    onPart: (images) => o.onProgress?.(weight + images, total),
     done(one) {
       measured.push(one);
       weight += one.piece.weight;

@@ -1,7 +1,8 @@
 /** The Frechet distance between Gaussians fitted to two sets of features. */
-import { operatorMany, scope, type Tensor } from "../torch/index.js";
+import { operator, operatorMany, scope, type Tensor } from "../torch/index.js";
 
 const symmetricEigen = operatorMany("aten::linalg_eigh");
+const trace = operator("aten::trace");
 
 /** A Gaussian in F dimensions, float64. */
 export interface GaussianFit {
@@ -22,30 +23,36 @@ export function fitGaussian(features: Tensor): GaussianFit {
     const x = features.to("float64");
     const mean = x.mean([0]);
     const centred = x.sub(mean);
-    return { mean, covariance: centred.transpose(0, 1).matmul(centred).div(count - 1) };
+    return {
+      mean,
+      covariance: centred
+        .transpose(0, 1)
+        .matmul(centred)
+        .div(count - 1),
+    };
   });
 }
 
-/** `V sqrt(max(L, 0)) V^T` of a symmetric matrix `V L V^T`: rounding makes tiny eigenvalues negative. */
-function squareRoot(matrix: Tensor): Tensor {
+/** The square roots of a symmetric matrix's eigenvalues, which rounding may make negative where they are 0; and its eigenvectors. */
+function rootsOf(matrix: Tensor): { readonly roots: Tensor; readonly vectors: Tensor } {
   const [values, vectors] = symmetricEigen(matrix, "L");
   if (!values || !vectors) throw new Error("expected aten::linalg_eigh to return values and vectors");
-  return vectors.mul(values.clamp(0).sqrt()).matmul(vectors.transpose(0, 1));
+  return { roots: values.clamp(0).sqrt(), vectors };
 }
 
 /**
  * `|m1 - m2|^2 + tr(C1 + C2 - 2 (C1^(1/2) C2 C1^(1/2))^(1/2))`, the squared Wasserstein distance of order two between
  * two Gaussians (Dowson and Landau, 1982), at least 0; in the square of the features' unit. The matrix whose root is
- * taken is symmetric, so that covariances need not be invertible.
+ * taken is symmetric, and covariances need not be invertible.
  */
 export function frechetDistance(first: GaussianFit, second: GaussianFit): number {
   return scope(() => {
-    const means = first.mean.sub(second.mean).square().sum().item();
-    const root = squareRoot(first.covariance);
+    const { roots, vectors } = rootsOf(first.covariance);
+    const root = vectors.mul(roots).matmul(vectors.transpose(0, 1));
     const product = root.matmul(second.covariance).matmul(root);
-    const cross = squareRoot(product.add(product.transpose(0, 1)).div(2));
-    const trace = (matrix: Tensor) => matrix.diagonal().sum().item();
-    const spread = trace(first.covariance) + trace(second.covariance) - 2 * trace(cross);
-    return Math.max(0, means + spread);
+    const cross = rootsOf(product.add(product.transpose(0, 1)).div(2)).roots.sum();
+    const spread = trace(first.covariance).add(trace(second.covariance)).sub(cross.mul(2));
+    const means = first.mean.sub(second.mean).square().sum();
+    return Math.max(0, means.add(spread).item());
   });
 }

@@ -26,6 +26,8 @@ export const mulanModel = z.strictObject({
   /** q(z | x0). */
   encoder: latentEncoderSchema.prefault({ kind: "unet" }),
   network: networkSchema.prefault({ kind: "vdm-unet" }),
+  /** Classes of the data, where the schedule depends on them. */
+  classes: z.number().int().min(2).default(10),
   /** Whether the denoiser is given z as the schedule is. */
   denoiserCondition: z.enum(["with-latent", "without-latent"]).default("with-latent"),
   prediction: z.enum(predictionKinds).default("v"),
@@ -39,7 +41,8 @@ function divergenceOf(config: z.output<typeof latentSchema>): string {
   return config.kind === "k-hot" ? config.kl : config.kind === "one-hot" ? "categorical" : "gaussian";
 }
 
-const classes = 10;
+/** Schedules whose ends follow from what they are conditioned on. */
+const freeEnds: readonly string[] = ["monotone", "affine-sigmoid"];
 
 /** @throws UserError where the schedule depends on a guess and time is continuous. */
 export function createMulan(config: z.output<typeof mulanModel>, { shape }: SystemContext): BuiltSystem {
@@ -49,7 +52,7 @@ export function createMulan(config: z.output<typeof mulanModel>, { shape }: Syst
   const { condition, prediction, steps, times, denoiserCondition } = config;
   const guessed = condition === "class" || condition === "x0";
   const latent: Latent = createLatent(config.latent);
-  const latentSize = condition === "class" ? classes : latent.size;
+  const latentSize = condition === "class" ? config.classes : latent.size;
   const schedule = createConditionalSchedule(config.schedule, { latentSize, dimensions });
   const encoder = (heads: 1 | 2) =>
     createLatentEncoder(config.encoder, { imageChannels, height, width, outputs: latentSize, heads });
@@ -60,6 +63,10 @@ export function createMulan(config: z.output<typeof mulanModel>, { shape }: Syst
     ...(toDenoiser ? { conditionFeatures: latentSize } : {}),
   });
   if (guessed) {
+    if (freeEnds.includes(config.schedule.kind))
+      throw new UserError(
+        `expected a model.schedule whose ends do not depend on the context with model.condition ${condition} (the decoder does not know it), got ${config.schedule.kind}: use polynomial, sigmoid or linear`,
+      );
     if (steps === 0)
       throw new UserError(
         `expected model.steps above 0 with model.condition ${condition} (in continuous time the bound is infinite), got 0: set model.steps`,

@@ -7,7 +7,7 @@ import { encodePixels } from "../diffusion/likelihood/discretised.js";
 import { gaussianStepDivergence, type StepLaw, stepLaw } from "../diffusion/likelihood/step-divergence.js";
 import type { ConditionalSchedule } from "../diffusion/schedule/conditional/index.js";
 import type { NoiseCurve, ScheduleEnds } from "../diffusion/schedule/index.js";
-import type { Batch } from "../diffusion/system.js";
+import type { Batch, SampleRequest } from "../diffusion/system.js";
 import { discretiseTimes } from "../diffusion/times.js";
 import { UserError } from "../errors.js";
 import { arange, full, randn, type Streams, type Tensor, zeros } from "../torch/index.js";
@@ -98,8 +98,11 @@ export class ContextMuLAN extends GaussianDiffusion {
   #known(f: Tensor, { condition, pass }: EvaluationOptions): Tensor {
     if (this.#context === "x0") return this.#logits(f, pass).sigmoid();
     if (!condition) throw new Error("expected the class of each image, got none");
-    const logits = this.#logits(f.narrow(0, 0, 1), {});
-    const classes = arange(0, logits.dim(1), 1, { dtype: condition.dtype, device: condition.device });
+    const count = this.#logits(f.narrow(0, 0, 1), {}).dim(1);
+    const largest = condition.max().item();
+    if (largest >= count)
+      throw new UserError(`expected labels below model.classes ${count}, got ${largest}: set model.classes`);
+    const classes = arange(0, count, 1, { dtype: condition.dtype, device: condition.device });
     return condition.unsqueeze(1).eq(classes).to(f.dtype);
   }
 
@@ -110,6 +113,14 @@ export class ContextMuLAN extends GaussianDiffusion {
 
   #logits(x: Tensor, pass: Pass): Tensor {
     return this.encoder.forward(x, pass)[0] as Tensor;
+  }
+
+  override start(request: SampleRequest): GaussianState {
+    if (request.sampler !== "ancestral")
+      throw new UserError(
+        `expected sampler ancestral for a schedule whose context is guessed at every step, got ${request.sampler}`,
+      );
+    return super.start(request);
   }
 
   /** A step of p(z_s | z_t), whose levels follow from the image it predicts: the sampler is always the ancestral one. */

@@ -20,7 +20,7 @@ import type {
 } from "../diffusion/system.js";
 import { discretiseTimes } from "../diffusion/times.js";
 import { UserError } from "../errors.js";
-import { randn, type Streams, type Tensor, zeros } from "../torch/index.js";
+import { type FloatDtype, type Generator, randn, type Streams, type Tensor, zeros } from "../torch/index.js";
 import {
   type EvaluationOptions,
   GaussianDiffusion,
@@ -147,9 +147,7 @@ export class MuLAN
   }
 
   protected override startLatent({ count, streams }: SampleRequest): Tensor | undefined {
-    const { device } = this.parameterLike();
-    const options = { dtype: "float32", device } as const;
-    return this.#latent?.prior(count, streams.generator("sample/latent"), options);
+    return this.#prior(count, streams.generator("sample/latent"));
   }
 
   protected override condition(like: Tensor, latent?: Tensor, condition?: Tensor): Tensor {
@@ -174,9 +172,12 @@ export class MuLAN
   }
 
   priorCurve(count: number, streams: Streams): NoiseCurve {
+    return this.curve(this.#prior(count, streams.generator("latent")));
+  }
+
+  #prior(count: number, generator: Generator): Tensor | undefined {
     const { dtype, device } = this.parameterLike();
-    const z = this.#latent?.prior(count, streams.generator("latent"), { dtype: "float32", device });
-    return this.curve(z?.to(dtype));
+    return this.#latent?.prior(count, generator, { dtype: dtype as FloatDtype, device });
   }
 
   // ---- views, and the probability flow

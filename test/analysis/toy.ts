@@ -1,7 +1,13 @@
 /** A VDM of one-pixel images whose denoiser and moments are known, and what a figure of it is drawn from. */
 import type { FigureContext } from "../../src/analysis/figure.js";
 import { memorySource } from "../../src/data/source.js";
-import { FixedLinear, type NoiseSchedule, type ScheduleEnds } from "../../src/diffusion/index.js";
+import {
+  FixedLinear,
+  type NoiseSchedule,
+  NonTrainable,
+  type ScheduleEnds,
+} from "../../src/diffusion/index.js";
+import { DiffEnc } from "../../src/systems/diffenc.js";
 import { VDM } from "../../src/systems/vdm.js";
 import { fromTypedArray, Streams } from "../../src/torch/index.js";
 import { GaussianDenoiser } from "../vdm/gaussian.js";
@@ -16,6 +22,10 @@ export const variance = (127 / 256) ** 2;
 
 export const toySystem = (schedule: NoiseSchedule = new FixedLinear(ends)) =>
   new VDM({ shape: [1, 1, 1], schedule, denoiser: new GaussianDenoiser(mean, variance) });
+
+/** The same with `x_t = alpha_t^2 x`. */
+export const encodedToy = (denoiser = new GaussianDenoiser(mean, variance)) =>
+  new DiffEnc({ shape: [1, 1, 1], schedule: new FixedLinear(ends), encoding: new NonTrainable(), denoiser });
 
 /** A context for `count` images, with whatever else a test sets. */
 export function toyContext(count: number, more: Partial<FigureContext> = {}): FigureContext {

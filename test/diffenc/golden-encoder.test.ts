@@ -1,7 +1,7 @@
 /** Encodings of the data and their derivatives against golden/diffenc/encoder. */
 import { expect, test } from "vitest";
 import { type Encoding, FixedLinear, NonTrainable, perImage, Trainable } from "../../src/diffusion/index.js";
-import { directionalDerivative, full, stack, type Tensor } from "../../src/torch/index.js";
+import { directionalDerivative, full, type Tensor } from "../../src/torch/index.js";
 import { close, GoldenFile } from "../golden.js";
 import { readmeEnds, ToyEncoder } from "../vdm/toy.js";
 
@@ -56,17 +56,4 @@ test("both ends, where the encoding is the identity and where it is free", () =>
   close(x1, file.image("g1.x_t"), 1e-11, "g1.x_t");
   // Section 12, check 7: |x_0 - x| <= 2 sigma_0^2 = 3.35e-6
   expect(x0.sub(x).abs().max().item()).toBeLessThanOrEqual((2 / (1 + Math.exp(13.3))) * (1 + 1e-12));
-});
-
-test("the change per unit of time, summed over channels", () => {
-  const times = file.numbers("heat.t");
-  const at = (t: number) =>
-    trainable.at(x, schedule.at(full([x.dim(0)], t, { dtype: "float64" })).gamma, context);
-  const maps = times.map((t) =>
-    at(t)
-      .sub(at(t - 0.1))
-      .div(0.1)
-      .sum([1]),
-  );
-  close(stack(maps), file.tensor("heat.map"), 1e-9, "heat.map");
 });

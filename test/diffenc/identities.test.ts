@@ -18,6 +18,7 @@ import {
   directionalDerivative,
   full,
   Generator,
+  grad,
   noGrad,
   randn,
   Streams,
@@ -196,7 +197,8 @@ describe.each([
   });
 
   // Section 3.3, as written there.
-  test.runIf(name !== "identity")("the official v form", () => {
+  if (name === "identity") return;
+  test("the official v form", () => {
     const own = encoderMlp();
     const y = noGrad(() => directionalDerivative((g) => own.forward(f, g, context.condition, {}), gamma));
     const tail = name === "trainable" ? xt.neg().add(y.value).add(y.derivative) : alpha2.mul(f).neg();
@@ -207,7 +209,7 @@ describe.each([
 
 describe("the ends of time", () => {
   test.each(predictionKinds)(
-    "the loss is finite at t = 0 and t = 1, for one point alone: %s",
+    "loss and gradient are finite at t = 0 and t = 1, for one point alone: %s",
     (prediction) => {
       const said = new Said(denoiser, "v", prediction);
       for (const encoding of [new Identity(), new NonTrainable(), trained])
@@ -216,8 +218,9 @@ describe("the ends of time", () => {
           const system = diffEnc({ encoding, prediction, denoiser: said });
           const at = { t: tensor([time], float64), eps: one(draws.eps), eps0: one(draws.eps0) };
           const { bound } = system.evaluate(one(x), at, { pass: {}, condition: one(context.condition) });
-          expect(Number.isFinite(bound.diffusion.item())).toBe(true);
-          bound.diffusion.sum().backward();
+          const gradients = grad([bound.diffusion.sum()], [denoiser.dense0.weight.value]);
+          for (const values of [bound.diffusion, ...gradients])
+            expect(values?.isFinite().all().item(), `t = ${time}`).toBe(1);
         }
     },
   );
@@ -242,7 +245,8 @@ test("samples of the best denoiser of Gaussian data have its mean and variance",
       return state.z;
     }),
   );
-  // alpha_0 is 1 but for 1e-6. Five standard errors, and the error of 500 steps, below 1 % (it falls as 1 / T).
-  expect(Math.abs(z0.mean().item() - m)).toBeLessThan(5 * Math.sqrt(v / count) + 0.01 * Math.abs(m));
-  expect(Math.abs(z0.variance().item() / v - 1)).toBeLessThan(5 * Math.sqrt(2 / count) + 0.01);
+  // alpha_0 is 1 but for 1e-6. Five standard errors, and what 500 steps are off by: 0.001 and 1.6 % by the recursion of the two
+  // moments, half of that for twice the steps. (Without the counter-term it gives -0.200 and 0.331.)
+  expect(Math.abs(z0.mean().item() - m)).toBeLessThan(5 * Math.sqrt(v / count) + 0.001);
+  expect(Math.abs(z0.variance().item() / v - 1)).toBeLessThan(5 * Math.sqrt(2 / count) + 0.016);
 });

@@ -192,9 +192,9 @@ test("a shard whose parts another process merged meanwhile finds the result", as
   const outcome = await evaluate(
     {
       ...slow,
-      async measure(piece) {
+      async measure(piece, options) {
         if (slow.asked.length === 3) await evaluate(toy());
-        return measure(piece);
+        return measure(piece, options);
       },
     },
     { shard: { index: 1, of: 2 } },

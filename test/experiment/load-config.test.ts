@@ -199,6 +199,18 @@ test("extends merges maps, replaces lists, and keeps the places of both files", 
   );
 });
 
+test("extends leaves behind the options of a part that the child replaces by another kind", () => {
+  write("base.yaml", "system: vdm\nmodel: {schedule: {kind: linear, gammaMin: -9}}\n");
+  const other = write("child.yaml", "extends: base.yaml\nmodel: {schedule: {kind: monotone}}\n");
+  expect(loadConfig(schema, { file: other, overrides: [] })).toMatchObject({
+    model: { schedule: { kind: "monotone", hidden: 1024 } },
+  });
+  const same = write("same.yaml", "extends: base.yaml\nmodel: {schedule: {kind: linear, gammaMax: 4}}\n");
+  expect(loadConfig(schema, { file: same, overrides: [] })).toMatchObject({
+    model: { schedule: { kind: "linear", gammaMin: -9, gammaMax: 4 } },
+  });
+});
+
 test("extends in a circle, of nothing, and of a file that is not there", () => {
   write("x.yaml", "extends: y.yaml\n");
   const file = write("y.yaml", "system: vdm\nextends: x.yaml\n");

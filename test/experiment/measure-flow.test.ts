@@ -160,10 +160,10 @@ test("nothing stays alive of a solve", async () => {
   const measurement = await flowMeasurement(trained(new Linear()), { images, passes: 1, seed: 0 });
   const [piece] = measurement.pieces.filter(({ part }) => part === "flow");
   if (!piece) throw new Error("expected a piece");
-  await measurement.measure(piece);
+  await measurement.measure(piece, {});
   collectGarbage();
   const before = liveTensors();
-  await measurement.measure(piece);
+  await measurement.measure(piece, {});
   expect(liveTensors()).toBe(before);
 });
 

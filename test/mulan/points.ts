@@ -18,8 +18,8 @@ const inverse = operator("aten::inverse");
 const diagonal = operator("aten::diag_embed");
 
 /**
- * `E[x | x_t] = mu + (Sigma^-1 + N)^-1 N (x_t / alpha - mu)`, `N = diag SNR`, of x ~ N(mu, Sigma) in any form. Told to
- * see the `mean` of gamma alone, it takes alpha and N from that.
+ * `E[x | x_t] = mu + (Sigma^-1 + N)^-1 alpha (x_t - alpha mu) / sigma^2`, `N = diag SNR`, of x ~ N(mu, Sigma), in any
+ * form. Told to see the `mean` of gamma alone, it takes alpha, sigma and N from that.
  */
 export class GaussianPoints extends Module implements Denoiser {
   readonly mean: Parameter;
@@ -46,7 +46,8 @@ export class GaussianPoints extends Module implements Denoiser {
     );
     const precision = inverse(this.covariance.value).add(diagonal(seen.snr, 0, -2, -1));
     const mean = this.mean.value;
-    const pull = seen.snr.mul(z.div(seen.alpha).sub(mean));
+    const { alpha, sigma2 } = seen;
+    const pull = alpha.div(sigma2).mul(z.sub(alpha.mul(mean)));
     const x = mean.add(inverse(precision).matmul(pull.unsqueeze(2)).squeeze(2));
     return convertPrediction(x, "x", this.#kind, z, new NoiseLevel(each));
   }
@@ -70,10 +71,10 @@ export class FixedMatrix extends Module implements Denoiser {
 /** MuLAN's polynomial with coefficients `[D]` that do not depend on z: they are the biases of the heads. */
 export function polynomialOf(
   { a, b, d }: PolynomialCoefficients,
-  options: { readonly pixels?: "each" | "mean" } = {},
+  options: { readonly pixels?: "each" | "mean"; readonly latentSize?: number } = {},
 ): PolynomialSchedule {
   const dimensions = a.size;
-  const schedule = new PolynomialSchedule({ ...ends, ...options, latentSize: 1, dimensions, hidden: 1 });
+  const schedule = new PolynomialSchedule({ ...ends, latentSize: 1, ...options, dimensions, hidden: 1 });
   const raw = d.sub(1e-3).expm1().log(); // d = 1/1000 + softplus(raw)
   const biases = new Map(Object.entries({ "a.bias": a, "b.bias": b, "d.bias": raw }));
   return schedule.load(

@@ -1,7 +1,6 @@
-/** MuLAN as a whole: what it has in common with VDM, its terms, its latent, and where it starts from. */
+/** MuLAN as a whole: what it has in common with VDM, and the terms of its bound. */
 import { describe, expect, test } from "vitest";
-import type { Denoiser, Pass } from "../../src/diffusion/denoiser.js";
-import type { LatentEncoder } from "../../src/diffusion/encoder.js";
+import type { Denoiser } from "../../src/diffusion/denoiser.js";
 import {
   convertPrediction,
   FixedLinear,
@@ -14,7 +13,6 @@ import {
   predictionKinds,
   totalBound,
 } from "../../src/diffusion/index.js";
-import { KHotLatent, logSubsets } from "../../src/diffusion/latent/index.js";
 import {
   AffineSigmoidSchedule,
   type ConditionalSchedule,
@@ -24,7 +22,7 @@ import {
   SigmoidSchedule,
 } from "../../src/diffusion/schedule/conditional/index.js";
 import { Linear, Module } from "../../src/nn/index.js";
-import { MuLAN, type MulanDraws, type MulanOptions } from "../../src/systems/mulan.js";
+import { MuLAN, type MulanOptions } from "../../src/systems/mulan.js";
 import { VDM } from "../../src/systems/vdm.js";
 import {
   full,
@@ -104,21 +102,21 @@ describe("with a schedule that pixels share and no latent it is VDM", () => {
       const denoiser = net();
       const pixels = mulan(new SharedByPixels(schedule), { denoiser, prediction });
       const vdm = new VDM({ shape, schedule, denoiser, prediction });
+      const weights = [...denoiser.values(), ...schedule.values()];
       for (const steps of [0, 7]) {
-        const [one, other] = [pixels, vdm].map((system) => system.evaluate(x, noise, { pass: {}, steps }));
-        const bounds = [one?.bound ?? {}, other?.bound ?? {}];
-        expect(Object.keys(bounds[0] ?? {})).toEqual(["reconstruction", "prior", "diffusion"]);
-        for (const [term, nats] of Object.entries(bounds[1] ?? {}))
-          close(bounds[0]?.[term], nats, 1e-12, `${term}, T = ${steps}`);
-        const weights = [...denoiser.values(), ...schedule.values()];
-        const gradients = [one, other].map((evaluation) =>
+        const bound = pixels.evaluate(x, noise, { pass: {}, steps }).bound;
+        const expected = vdm.evaluate(x, noise, { pass: {}, steps }).bound;
+        expect(Object.keys(bound)).toEqual(["reconstruction", "prior", "diffusion"]);
+        for (const [term, nats] of Object.entries(expected))
+          close(bound[term], nats, 1e-12, `${term}, T = ${steps}`);
+        const [own, other] = [bound, expected].map((terms) =>
           grad(
-            [totalBound((evaluation as NonNullable<typeof one>).bound).sum()],
+            [totalBound(terms).sum()],
             weights.map(([, value]) => value),
           ),
         );
         for (const [i, [weight]] of weights.entries())
-          close(gradients[0]?.[i], gradients[1]?.[i] as Tensor, 1e-9, `gradient of ${weight}`);
+          close(own?.[i], other?.[i] as Tensor, 1e-9, `gradient of ${weight}`);
       }
     });
   });
@@ -155,9 +153,7 @@ describe("with a schedule that pixels share and no latent it is VDM", () => {
       }
     }
     const vdm = new VDM({ shape, schedule: new Curve(ends), denoiser });
-    const each = polynomialOf(of(D));
-    const narrow = z.narrow(1, 0, 1); // the schedule of known coefficients takes one number, and ignores it
-    const pixels = mulan({ given: () => each.given(narrow) } as unknown as ConditionalSchedule, { denoiser });
+    const pixels = mulan(polynomialOf(of(D), { latentSize: m }), { denoiser });
     const { bound } = pixels.evaluate(x, { ...noise, latent: { z, kl } }, { pass: {} });
     const { bound: expected } = vdm.evaluate(x, noise, { pass: {}, condition: z });
     for (const [term, nats] of Object.entries(expected)) close(bound[term], nats, 1e-11, term);
@@ -203,8 +199,7 @@ test.each([
 });
 
 describe("reconstruction and prior", () => {
-  const fixedPolynomial = () =>
-    shaken(new PolynomialSchedule({ ...ends, latentSize: m, dimensions: D, hidden: 6 }));
+  const polynomial = shaken(new PolynomialSchedule({ ...ends, latentSize: m, dimensions: D, hidden: 6 }));
   const z = draw([count, m], 6);
   const latent = { z, kl: zeros([count], float64) };
 
@@ -220,7 +215,7 @@ describe("reconstruction and prior", () => {
     const eps0 = grid.reshape([361, 1, 1, 1]).expand(inner.shape);
     const draws = { t: full([361], 0.5, float64), eps: inner.mul(0), eps0 };
     const some = { z: z.narrow(0, 0, 1).expand([361, m]), kl: zeros([361], float64) };
-    const system = mulan(fixedPolynomial(), { denoiser: net(m) });
+    const system = mulan(polynomial, { denoiser: net(m) });
     const { bound } = system.evaluate(inner, { ...draws, latent: some }, { pass: {} });
     const reconstruction = bound.reconstruction.mul(weights).sum().item() / D;
     expect(reconstruction).toBeCloseTo(0.007246, 6); // nats/dim of a value that has neighbours (specification)
@@ -237,7 +232,7 @@ describe("reconstruction and prior", () => {
     const schedule = shaken(schedules[name] as ConditionalSchedule);
     // Every pixel starts and ends somewhere else; the monotone network's do so by themselves.
     for (const [end, value] of schedule.values())
-      if (/gamma0|range/.test(end)) disturbBy(value, draw(value.shape, 7));
+      if (/gamma0|range/.test(end)) value.detach().add_(draw(value.shape, 7));
     const { bound } = mulan(schedule, { denoiser: net(m) }).evaluate(x, { ...noise, latent }, { pass: {} });
     const curve = schedule.given(z);
     const at = (time: number) => curve.at(full([count], time, float64)).gamma.toArray();
@@ -276,8 +271,4 @@ describe("reconstruction and prior", () => {
     );
     expect(new Set(start.map((gamma) => gamma.toFixed(6))).size).toBeGreaterThan(D - 1);
   });
-
-  function disturbBy(value: Tensor, by: Tensor): void {
-    value.detach().add_(by);
-  }
 });

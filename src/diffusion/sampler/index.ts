@@ -10,7 +10,7 @@ import type { GaussianSampler } from "./step.js";
 export { ancestral, clippedAncestral } from "./ancestral.js";
 export { ddim } from "./ddim.js";
 export { type SampleOptions, sample } from "./driver.js";
-export { flowSampler } from "./flow.js";
+export { type FlowImages, type FlowSamplingOptions, flowSampler, sampleFlow } from "./flow.js";
 export { reverseSde } from "./reverse-sde.js";
 export type { GaussianSampler, Prediction, SamplerStep } from "./step.js";
 export { thresholded } from "./threshold.js";
