@@ -51,6 +51,8 @@ const common = {
       warmupSteps: z.number().int().min(0).default(100),
       decay: z.enum(["constant", "linear", "cosine"]).default("constant"),
       clipNorm: z.number().positive().nullable().default(null),
+      /** Factors on the learning rate of parameters whose names begin so, e.g. `{ schedule: 0.1 }`. */
+      rates: z.record(z.string(), z.number().min(0)).default({}),
       emaRate: z.number().min(0).lt(1).default(0.9999),
     })
     .prefault({}),

@@ -19,9 +19,22 @@ export interface Reading {
 /** Named groups of named tensors: the files of a checkpoint. */
 export type TrainerTensors = Readonly<Record<"weights" | "ema" | "optimiser", [string, Tensor][]>>;
 
-/** The first parts of parameters' names, for a message. */
-function topLevel(named: readonly (readonly [name: string, ...unknown[]])[]): string {
-  return [...new Set(named.map(([name]) => name.split(".")[0] as string))].join(", ");
+/** Whether the parameter `name` belongs to `part`, as `schedule.a.weight` does to `schedule`. */
+function isOf(part: string, name: string): boolean {
+  return name === part || name.startsWith(`${part}.`);
+}
+
+/** @throws UserError where no parameter belongs to `part` */
+function checkPart(
+  part: string,
+  named: readonly (readonly [name: string, ...unknown[]])[],
+  key: string,
+): void {
+  if (named.some(([name]) => isOf(part, name))) return;
+  const parts = [...new Set(named.map(([name]) => name.split(".")[0]))].join(", ");
+  throw new UserError(
+    `expected the beginnings of parameters' names in ${key}, got "${part}"; there are ${parts}`,
+  );
 }
 
 /**
@@ -50,7 +63,14 @@ export class Trainer {
     const { seed, batchSize, steps } = config.train;
     this.#order = new BatchOrder(source.length, batchSize, seed);
     this.#streams = new Streams(seed);
-    this.optimiser = new AdamW(system.parameters(), { ...config.optimiser, totalSteps: steps });
+    const { rates, ...optimiser } = config.optimiser;
+    const named = [...system.namedParameters()];
+    for (const part of Object.keys(rates)) checkPart(part, named, "optimiser.rates");
+    const factors = named.map(([name]) => {
+      const part = Object.keys(rates).find((each) => isOf(each, name));
+      return part === undefined ? 1 : (rates[part] as number);
+    });
+    this.optimiser = new AdamW(system.parameters(), { ...optimiser, totalSteps: steps }, factors);
     this.#freeze();
   }
 
@@ -59,15 +79,9 @@ export class Trainer {
     const { only } = this.#config.train;
     if (only.length === 0) return;
     const named = [...this.system.namedParameters()];
-    const chosen = (name: string) => only.some((part) => name === part || name.startsWith(`${part}.`));
-    const unknown = only.find(
-      (part) => !named.some(([name]) => name === part || name.startsWith(`${part}.`)),
-    );
-    if (unknown !== undefined)
-      throw new UserError(
-        `expected names of parameters in train.only, got "${unknown}"; there are ${topLevel(named)}`,
-      );
-    for (const [name, parameter] of named) if (!chosen(name)) parameter.value.requireGrad("off");
+    for (const part of only) checkPart(part, named, "train.only");
+    for (const [name, parameter] of named)
+      if (!only.some((part) => isOf(part, name))) parameter.value.requireGrad("off");
   }
 
   /** Steps taken. */

@@ -37,6 +37,19 @@ export function learningRateAt(
   }
 }
 
+/** Parameters, by their places, that share a factor of the learning rate. */
+interface RateGroup {
+  readonly factor: number;
+  readonly members: readonly number[];
+}
+
+function groupsOf(factors: readonly number[]): readonly RateGroup[] {
+  return [...new Set(factors)].map((factor) => ({
+    factor,
+    members: factors.flatMap((other, i) => (other === factor ? [i] : [])),
+  }));
+}
+
 /**
  * AdamW (decoupled weight decay on every parameter but biases) and the exponential moving average of the parameters.
  *
@@ -53,10 +66,13 @@ export class AdamW {
   readonly average: Tensor[];
   /** Steps taken. */
   count = 0;
+  readonly #groups: readonly RateGroup[];
 
-  constructor(parameters: readonly Parameter[], options: AdamWOptions) {
+  /** `factors`: of each parameter's learning rate, 1 where absent. */
+  constructor(parameters: readonly Parameter[], options: AdamWOptions, factors: readonly number[] = []) {
     this.parameters = parameters;
     this.options = options;
+    this.#groups = groupsOf(parameters.map((_, i) => factors[i] ?? 1));
     this.first = noGrad(() => parameters.map((p) => zerosLike(p.value).keep()));
     this.second = noGrad(() => parameters.map((p) => zerosLike(p.value).keep()));
     this.average = companions(parameters);
@@ -85,22 +101,25 @@ export class AdamW {
       const gradients = values.map((value) => value.grad ?? zerosLike(value));
       const scale = clipNorm === null ? 1 : Math.min(1, clipNorm / (globalNorm(gradients) + 1e-12));
       const decays = this.parameters.map((p) => (p.decay && p.value.requiresGrad ? weightDecay : 0));
-      call(
-        "varidiff::adamw_",
-        values,
-        gradients,
-        this.first,
-        this.second,
-        this.average,
-        decays,
-        this.count,
-        learningRate,
-        betas[0],
-        betas[1],
-        epsilon,
-        emaRate,
-        scale,
-      );
+      for (const { factor, members } of this.#groups) {
+        const of = <T>(all: readonly T[]): T[] => members.map((i) => all[i] as T);
+        call(
+          "varidiff::adamw_",
+          of(values),
+          of(gradients),
+          of(this.first),
+          of(this.second),
+          of(this.average),
+          of(decays),
+          this.count,
+          learningRate * factor,
+          betas[0],
+          betas[1],
+          epsilon,
+          emaRate,
+          scale,
+        );
+      }
       clearGradients(values);
     });
     return { learningRate };

@@ -9,6 +9,7 @@ import { noiseError, predictionTarget } from "../diffusion/prediction.js";
 import type { NoiseSchedule } from "../diffusion/schedule/index.js";
 import type { Batch, EncodedView, SampleRequest, SharedSchedule } from "../diffusion/system.js";
 import { discretiseTimes } from "../diffusion/times.js";
+import { UserError } from "../errors.js";
 import { Parameter, zero } from "../nn/index.js";
 import { randn, type Streams, type Tensor, zeros } from "../torch/index.js";
 import {
@@ -176,8 +177,8 @@ export class DiffEnc extends GaussianDiffusion implements SharedSchedule, Encode
     if (!this.logVarianceRatio)
       return zeros(i.shape, { dtype: i.dtype, device: i.device }).add(Math.log(this.#ratio));
     if (steps !== this.steps)
-      throw new Error(
-        `expected T = ${this.steps}, for which the variance of each step was learned, got T = ${steps}`,
+      throw new UserError(
+        `expected T = ${this.steps}, for which the variance of each step was learned, got T = ${steps}: evaluate with --steps ${this.steps}, or 0 for continuous time`,
       );
     return this.logVarianceRatio.value.indexSelect(0, i.sub(1).to("int64"));
   }

@@ -294,7 +294,7 @@ describe("quality-per-evaluations", () => {
     );
     const adaptive = rows.filter((row) => row.sampler === "ode");
     const costs = column(adaptive, "evaluations");
-    expect(column(adaptive, "tolerance")).toEqual([0.1, 0.01, 0.001, 0.0001]);
+    expect(column(adaptive, "tolerance")).toEqual([0.1, 0.03, 0.01, 0.003, 0.001]);
     expect(costs.every((cost) => cost % 6 === 2)).toBe(true); // 2 to choose the first step, 6 for each step
     expect(costs.at(-1)).toBeGreaterThan(costs[0] ?? Number.NaN);
     // One pixel fills all 49 blocks. Cut to [-1, 1], N(0, v) has 0.9233 of v: (1 - 0.9609)^2 * 0.249^2 * 49 = 0.005,

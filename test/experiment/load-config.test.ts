@@ -200,7 +200,8 @@ test("extends merges maps, replaces lists, and keeps the places of both files", 
 });
 
 test("extends leaves behind the options of a part that the child replaces by another kind", () => {
-  write("base.yaml", "system: vdm\nmodel: {schedule: {kind: linear, gammaMin: -9}}\n");
+  const data = "data: {name: fashion-mnist}";
+  write("base.yaml", `system: vdm\n${data}\nmodel: {schedule: {kind: linear, gammaMin: -9}}\n`);
   const other = write("child.yaml", "extends: base.yaml\nmodel: {schedule: {kind: monotone}}\n");
   expect(loadConfig(schema, { file: other, overrides: [] })).toMatchObject({
     model: { schedule: { kind: "monotone", hidden: 1024 } },

@@ -40,6 +40,7 @@ export const conditionalSchedules = [
       ends: fixedOrLearned,
       pixels: z.enum(["each", "mean"]).default("each"),
       form: z.enum(["free", "unit"]).default("free"),
+      start: z.enum(["spread", "line"]).default("spread"),
     },
     (o, context) => new PolynomialSchedule({ ...context, ...o }),
   ),

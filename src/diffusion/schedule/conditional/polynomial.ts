@@ -53,6 +53,11 @@ export interface PolynomialOptions extends ScheduleEnds, ConditionalContext {
   readonly ends?: "fixed" | "learned";
   /** `mean`: all pixels share the mean of their curves. Default `each`. */
   readonly pixels?: "each" | "mean";
+  /**
+   * `spread`, the default and official: b and d differ by pixel and latent from the first step. `line`: every curve is the
+   * straight line at first, and what spread there is, was learned.
+   */
+  readonly start?: "spread" | "line";
   /** `free`, the default: a, b and d follow z. `unit`: d = 1 and `gamma' ~ p^2 + 1/1000` (the code's second version). */
   readonly form?: "free" | "unit";
 }
@@ -70,11 +75,12 @@ export class PolynomialSchedule extends ConditionalSchedule {
   constructor(options: PolynomialOptions) {
     super();
     const { latentSize, dimensions, hidden = dimensions } = options;
-    const { ends = "fixed", pixels = "each", form = "free" } = options;
+    const { ends = "fixed", pixels = "each", form = "free", start = "spread" } = options;
     this.network = new CoefficientNetwork(latentSize, hidden);
     this.a = new Linear(hidden, dimensions, form === "free" ? { law: zero } : {});
-    this.b = new Linear(hidden, dimensions);
-    this.d = form === "free" ? new Linear(hidden, dimensions) : undefined;
+    const law = start === "line" ? { law: zero } : {};
+    this.b = new Linear(hidden, dimensions, law);
+    this.d = form === "free" ? new Linear(hidden, dimensions, law) : undefined;
     this.ends = ends === "learned" ? new LearnedEnds(dimensions, options) : undefined;
     this.#fixed = fixedEnds(options);
     this.#pixels = pixels;
