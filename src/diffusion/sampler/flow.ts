@@ -1,6 +1,6 @@
 /** Sampling along the probability-flow ODE, with as many steps as its tolerances ask for. */
 import { UserError } from "../../errors.js";
-import { noGrad, scope, type Tensor } from "../../torch/index.js";
+import { noGrad, scope, Tensor } from "../../torch/index.js";
 import { type FlowSample, solveFlow } from "../likelihood/flow.js";
 import { type DiffusionSystem, hasFlow, type SampleRequest, type SampleView } from "../system.js";
 
@@ -48,6 +48,6 @@ export async function sampleFlow<S extends SampleView>(
     x0.dispose();
     return { images, ...cost };
   } finally {
-    state.z.dispose();
+    for (const value of Object.values(state)) if (value instanceof Tensor) value.dispose();
   }
 }
