@@ -255,9 +255,11 @@ export abstract class GaussianDiffusion<D extends GaussianDraws = GaussianDraws>
   }
 
   /** The flow of a sample's latent and condition. */
-  protected sampleFlow({ z, latent, request }: GaussianState): ProbabilityFlow {
-    const condition = this.condition(z, latent, request.condition);
-    return this.flowAlong(this.curve(latent), condition, request.pass);
+  protected sampleFlow({ latent, request }: GaussianState): ProbabilityFlow {
+    // Made anew at every evaluation, inside the solver's scope: nothing is left to be freed.
+    const flow = (x: Tensor) =>
+      this.flowAlong(this.curve(latent), this.condition(x, latent, request.condition), request.pass);
+    return { drift: (x, t) => flow(x).drift(x, t) };
   }
 
   /** How far the clean mean is expected to move from one level to the next; nowhere by default. */
