@@ -59,7 +59,7 @@ test.each([
   expect({ ...train }).toMatchObject({ batchSize, steps, seed: 1 });
   expect(optimiser).toEqual({
     ...{ learningRate, betas: [0.9, 0.99], epsilon: 1e-8, weightDecay: 0.01 },
-    ...{ warmupSteps: 100, decay: "constant", clipNorm: null, emaRate: 0.9999 },
+    ...{ warmupSteps: 100, decay: "constant", clipNorm: null, emaRate: 0.9999, rates: {} },
   });
   expect(model).toMatchObject({
     ...{ prediction: "eps", steps: 0, times: "low-discrepancy", scheduleGradient: "bound" },
