@@ -36,6 +36,11 @@ export interface Peculiar {
   readonly variant?: readonly string[];
 }
 
+function replacedBy(schedule: MeasureRequest["schedule"]): string {
+  if (schedule === undefined) return "";
+  return `, the schedule replaced by ${schedule === "mean" ? "its mean over pixels" : "a line"}`;
+}
+
 export async function subjectOf(
   trained: Trained,
   request: MeasureRequest,
@@ -87,6 +92,6 @@ export async function subjectOf(
     machine: { libtorch: torchVersion().torch, ...machine },
     pass: evaluationPass(machine),
     readBatch: (indices) => readBatch(source, indices, { config, device: machine.device }),
-    words: `on ${images} ${split} images of ${source.name}, ${ema ? "averaged" : "raw"} weights of step ${step}, ${precision}`,
+    words: `on ${images} ${split} images of ${source.name}, ${ema ? "averaged" : "raw"} weights of step ${step}, ${precision}${replacedBy(schedule)}`,
   };
 }
