@@ -122,7 +122,9 @@ function parseYaml(text: string, source: string): Draft {
 
 function override(draft: Draft, overrides: readonly string[], schema: z.ZodType): Draft {
   const assigned = overrides.map((text) => ({ text, ...parseOverride(text) }));
-  const tree = assigned.reduce<Tree>((sofar, { key, value }) => assign(sofar, key, value), draft.tree);
+  // Kinds first: they decide which options there are.
+  const inOrder = [...assigned.filter(isKind), ...assigned.filter((each) => !isKind(each))];
+  const tree = inOrder.reduce<Tree>((sofar, { key, value }) => assign(sofar, key, value), draft.tree);
   const known = knownKeys(schema, tree);
   const unknown = assigned
     .filter(({ key }) => !isKnown(key, known))
@@ -135,6 +137,10 @@ function override(draft: Draft, overrides: readonly string[], schema: z.ZodType)
     places.set(dotted, { source: `--set ${text}` });
   }
   return { source: draft.source, tree, places };
+}
+
+function isKind({ key }: { readonly key: readonly string[] }): boolean {
+  return key.at(-1) === "kind";
 }
 
 function parseOverride(text: string): { readonly key: readonly string[]; readonly value: unknown } {
@@ -159,6 +165,8 @@ function assign(tree: Tree, key: readonly string[], value: unknown): Tree {
   const [name = "", ...rest] = key;
   const old = Object.hasOwn(tree, name) ? tree[name] : undefined;
   if (rest.length > 0 && old === undefined && value === undefined) return tree;
+  // A part of another kind leaves the options of the old one behind, as with `extends`.
+  if (rest.length === 0 && name === "kind" && otherKind(tree, { kind: value })) return { kind: value };
   const entries = new Map(Object.entries(tree));
   const replaced = rest.length === 0 ? value : assignInside(old, rest, value);
   if (replaced === undefined) entries.delete(name);

@@ -89,16 +89,33 @@ export async function trainRun(request: TrainingRequest): Promise<TrainingResult
 
   const machine = prepareMachine(config);
   const source = await openSplit(config, "train");
+  // What the config asks for and cannot be is refused here, before anything is written.
+  const trainer = makeTrainer(request, { machine, source, begins: checkpoint ? "resumed" : "anew" });
   const lock = lockRun(run.dir);
   try {
     removeLeftovers(run.dir);
     writeFileAtomic(run.paths.config, stringifyConfig(config));
     for (const folder of [run.paths.checkpoints, run.paths.samples, run.paths.events]) makeFolder(folder);
     removeLeftovers(run.paths.checkpoints);
-    return await new Training(request, machine, source, { checkpoint, seconds }).go();
+    return await new Training(request, { machine, source, trainer }, { checkpoint, seconds }).go();
   } finally {
     lock.release();
+    trainer.dispose();
+    trainer.system.dispose();
   }
+}
+
+/** The system with its first weights, and what trains it. @throws UserError for a config that cannot be built */
+function makeTrainer(
+  { config, report }: TrainingRequest,
+  o: { readonly machine: Machine; readonly source: ImageSource; readonly begins: "anew" | "resumed" },
+): Trainer {
+  const { device } = o.machine;
+  const { system } = buildSystem(config, o.source.shape);
+  system.initialise(new Streams(config.train.seed), { device });
+  if (o.begins === "anew" && config.train.from !== null)
+    report.log(startFrom(system, config.train.from, { device }));
+  return new Trainer(config, o.machine, system, o.source);
 }
 
 const notFinite = "a weight stopped being a finite number";
@@ -135,8 +152,7 @@ class Training {
 
   constructor(
     { run, config, report, signal }: TrainingRequest,
-    machine: Machine,
-    source: ImageSource,
+    { machine, source, trainer }: { machine: Machine; source: ImageSource; trainer: Trainer },
     at: Standing,
   ) {
     this.#run = run;
@@ -147,15 +163,11 @@ class Training {
     this.#source = source;
     this.#secondsBefore = at.seconds;
     this.#cpuBefore = at.checkpoint ? timeUntil(run, at.checkpoint.step, "cpuSeconds") : 0;
-    const { system } = buildSystem(config, source.shape);
-    system.initialise(new Streams(config.train.seed), { device: machine.device });
-    if (!at.checkpoint && config.train.from !== null)
-      report.log(startFrom(system, config.train.from, { device: machine.device }));
-    this.#trainer = new Trainer(config, machine, system, source);
+    this.#trainer = trainer;
     this.#journal = new Journal(run, at.checkpoint?.step ?? 0);
     if (at.checkpoint) this.#resume(at.checkpoint);
     this.#note(at.checkpoint ? "resume" : "start", {
-      parameters: system.parameterCount(),
+      parameters: trainer.system.parameterCount(),
       data: {
         name: source.name,
         split: source.split,
@@ -187,8 +199,6 @@ class Training {
       return this.#end("finished");
     } finally {
       this.#journal.close();
-      this.#trainer.dispose();
-      this.#trainer.system.dispose();
     }
   }
 

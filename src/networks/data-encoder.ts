@@ -1,6 +1,7 @@
 /** DiffEnc's inner encoders: a U-Net with down-sampling for images, and a small network for points. */
 import type { Pass } from "../diffusion/denoiser.js";
 import type { DataEncoder } from "../diffusion/encoder.js";
+import { UserError } from "../errors.js";
 import { Convolution, GroupNorm, Linear, Module, TransposedConvolution, zero } from "../nn/index.js";
 import { cat, type DropoutKeys, maxPool2d, type Tensor } from "../torch/index.js";
 import { ResidualBlock, type ResidualBlockOptions } from "./blocks.js";
@@ -94,7 +95,7 @@ export class EncoderUnet extends Module implements DataEncoder {
   readonly convOut: Convolution;
   readonly #options: EncoderUnetOptions;
 
-  /** @throws Error when the height does not divide by 2 once a level, or the channels do not into the groups. */
+  /** @throws UserError when the height does not divide by 2 once a level, or the channels do not into the groups. */
   constructor(options: EncoderUnetOptions) {
     super();
     const { imageChannels, height, channels, blocks, layout, groups, blockGroups, dropout } = options;
@@ -167,8 +168,8 @@ export class EncoderUnet extends Module implements DataEncoder {
   #checkSize(height: number, width: number): void {
     const unit = 2 ** this.down.length;
     if (height % unit !== 0 || width % unit !== 0)
-      throw new Error(
-        `expected images whose height and width are multiples of ${unit} (${this.down.length} levels, each half the last), got ${height} x ${width}`,
+      throw new UserError(
+        `expected images whose height and width are multiples of ${unit} (${this.down.length} levels, each half the last), got ${height} x ${width}: set data.size, or fewer blocks of the encoder`,
       );
   }
 }

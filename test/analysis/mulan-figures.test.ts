@@ -111,7 +111,10 @@ describe("noise maps", () => {
   test("gamma at the middles of intervals of time, the mean over channels", async () => {
     const rows = await rowsOf(noiseMaps, toyContext(2, { ...twoImages, request: { times: 2 } }));
     expect(rows.map((row) => [row.of, row.t])).toEqual(
-      ["mean over z", "image 0", "image 1"].flatMap((name) => [[name, 0.25], [name, 0.75]]), // biome-ignore format: pairs
+      ["mean over z", "image 0", "image 1"].flatMap((name) => [
+        [name, 0.25],
+        [name, 0.75],
+      ]),
     );
     for (const row of rows) {
       const t = Number(row.t);
@@ -198,7 +201,12 @@ describe("context-bits", () => {
     const system = toySystem(new FixedLinear({ ...ends, gammaMax }));
     const request = { images: 256, passes: 4, steps: [30, 10] };
     const rows = await rowsOf(contextBits, toyContext(256, { request, others: [other({ system })] }));
-    expect(rows.map(({ run, steps }) => [run, steps])).toEqual([["toy", 10], ["toy", 30], ["other", 10], ["other", 30]]); // biome-ignore format: pairs
+    expect(rows.map(({ run, steps }) => [run, steps])).toEqual([
+      ["toy", 10],
+      ["toy", 30],
+      ["other", 10],
+      ["other", 30],
+    ]);
     for (const row of rows) {
       const end = row.run === "toy" ? ends.gammaMax : gammaMax;
       const nats =
@@ -290,7 +298,10 @@ describe("quality-per-evaluations", () => {
     const rows = await rowsOf(qualityPerEvaluations, toyContext(256, { request }));
     const stepping = rows.filter((row) => row.steps !== undefined);
     expect(stepping.map((row) => [row.sampler, row.evaluations])).toEqual(
-      ["ancestral", "ddim", "reverse-sde"].flatMap((name) => [[name, 2], [name, 20]]), // biome-ignore format: pairs
+      ["ancestral", "ddim", "reverse-sde"].flatMap((name) => [
+        [name, 2],
+        [name, 20],
+      ]),
     );
     const adaptive = rows.filter((row) => row.sampler === "ode");
     const costs = column(adaptive, "evaluations");

@@ -210,6 +210,10 @@ test("extends leaves behind the options of a part that the child replaces by ano
   expect(loadConfig(schema, { file: same, overrides: [] })).toMatchObject({
     model: { schedule: { kind: "linear", gammaMin: -9, gammaMax: 4 } },
   });
+  const overrides = ["model.schedule.hidden=7", "model.schedule.kind=monotone"];
+  expect(loadConfig(schema, { file: same, overrides })).toMatchObject({
+    model: { schedule: { kind: "monotone", hidden: 7 } },
+  });
 });
 
 test("extends in a circle, of nothing, and of a file that is not there", () => {

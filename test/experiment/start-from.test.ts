@@ -66,4 +66,5 @@ test("what cannot be is refused in one line", async () => {
     /^expected denoiser\.dense0\.weight of shape \[384, 97\] in the run of train\.from, .*, got \[256, 65\]/,
   );
   await failure("d", "train.from=/nowhere").toThrow(/\/nowhere/);
+  for (const name of ["a", "b", "c", "d"]) expect(fs.readdirSync(path.join(folder, name))).toEqual([]);
 });

@@ -162,14 +162,14 @@ describe("ends", () => {
     const derivative: Derivative = (_, [y]) => [(y as Tensor).square()];
     const error = await leavesNothing(derivative, { ...unit, t1: 2, y0: state(1) });
     const message = error instanceof Error ? error.message : "";
-    const at = Number(/cannot be solved beyond t = (\S+):/.exec(message)?.[1]);
+    const at = Number(/cannot be solved beyond t = ([\d.]+),/.exec(message)?.[1]);
     expect(at).toBeCloseTo(1, 3);
   });
 
   test("where the derivative is not a number", async () => {
     const nowhere: Derivative = (_, [y]) => [(y as Tensor).log()];
-    expect(await leavesNothing(nowhere, { ...unit, y0: state(-1) })).toEqual(
-      new Error("the state or its derivative is not finite at t = 0"),
+    expect(String(await leavesNothing(nowhere, { ...unit, y0: state(-1) }))).toMatch(
+      /expected a state and derivative of finite numbers at t = 0, got others/,
     );
     const half: Derivative = (t, [y]) => [(y as Tensor).mul(t > 0.5 ? Number.NaN : 1)];
     const error = await leavesNothing(half, { ...unit, y0: state(1) });

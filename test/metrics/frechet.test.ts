@@ -42,14 +42,33 @@ describe("frechetDistance", () => {
   });
 
   test("takes covariances that cannot be inverted", () => {
-    const flat = gaussian([0, 0], [[4, 0], [0, 0]]); // biome-ignore format: a matrix
-    const other = gaussian([0, 0], [[9, 0], [0, 16]]); // biome-ignore format: a matrix
+    const flat = gaussian(
+      [0, 0],
+      [
+        [4, 0],
+        [0, 0],
+      ],
+    );
+    const other = gaussian(
+      [0, 0],
+      [
+        [9, 0],
+        [0, 16],
+      ],
+    );
     expect(frechetDistance(flat, other)).toBeCloseTo(1 + 16, 6);
   });
 });
 
 test("fitGaussian: the mean and the unbiased covariance", () => {
-  const { mean, covariance } = fitGaussian(tensor([[0, 0], [2, 0], [0, 4], [2, 4]])); // biome-ignore format: points
+  const { mean, covariance } = fitGaussian(
+    tensor([
+      [0, 0],
+      [2, 0],
+      [0, 4],
+      [2, 4],
+    ]),
+  );
   expect(mean.toArray()).toEqual([1, 2]);
   expect(covariance.toArray()).toEqual([4 / 3, 0, 0, 16 / 3]); // sums of squares 4 and 16 over 3
   expect(() => fitGaussian(tensor([[0, 0]]))).toThrow("expected at least 2 feature vectors");

@@ -1,5 +1,6 @@
 /** Dormand and Prince's Runge-Kutta pair of order 5(4) with adaptive steps, step for step that of SciPy's `RK45`. */
 import { setImmediate as turn } from "node:timers/promises";
+import { UserError } from "../../errors.js";
 import { noGrad, scope, type Tensor } from "../../torch/index.js";
 
 /** Several float64 tensors that are one vector to the solver. */
@@ -105,7 +106,9 @@ function firstStep(f: Derivative, k: State, { t0, t1, y0, rtol, atol }: SolveOpt
   const d0 = norm(y0, scale);
   const d1 = norm(k, scale);
   if (!Number.isFinite(d0) || !Number.isFinite(d1))
-    throw new Error(`the state or its derivative is not finite at t = ${t0}`);
+    throw new UserError(
+      `expected a state and derivative of finite numbers at t = ${t0}, got others: the model cannot be integrated`,
+    );
   const h0 = d0 < 1e-5 || d1 < 1e-5 ? 1e-6 : (0.01 * d0) / d1;
   const next = f(t0 + h0 * direction, add(y0, increment([k], [1], h0 * direction)));
   const change = next.map((v, i) => v.sub(k[i] as Tensor));
@@ -176,7 +179,9 @@ export async function solve(derivative: Derivative, options: SolveOptions): Prom
       signal?.throwIfAborted();
       const smallest = 10 * Number.EPSILON * Math.max(Math.abs(t), Math.abs(t1 - t0));
       if (afterRejection && size < smallest)
-        throw new Error(`the ODE cannot be solved beyond t = ${t}: a step of ${size} is still too long`);
+        throw new UserError(
+          `the ODE cannot be solved beyond t = ${t}, a step of ${size} is still too long: raise its tolerances`,
+        );
       const next = t + Math.max(size, smallest) * direction;
       const end = (next - t1) * direction > 0 ? t1 : next;
       const trial = inScope(() => attempt(f, { t, y, k }, { t: end }, options));
