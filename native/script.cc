@@ -31,12 +31,17 @@ void collect(napi_env env, const c10::IValue& value, std::vector<napi_value>& ou
   else throw Misuse("the TorchScript module returned a " + value.tagKind() + "; expected tensors");
 }
 
-/** runScript(module, method, ...tensors) -> tensors */
+/** runScript(module, method, ...tensors and booleans) -> tensors */
 napi_value runScript(napi_env env, Arguments& a) {
   Handle* handle = handleOf(env, a[0]);
   if (handle == nullptr || handle->kind != Kind::Module) throw Misuse("expected a TorchScript module");
   std::vector<c10::IValue> inputs;
-  for (size_t i = 2; i < a.count; ++i) inputs.emplace_back(tensorOf(env, a[i]));
+  for (size_t i = 2; i < a.count; ++i) {
+    napi_valuetype type;
+    check(env, napi_typeof(env, a[i], &type));
+    if (type == napi_boolean) inputs.emplace_back(booleanOf(env, a[i]));
+    else inputs.emplace_back(tensorOf(env, a[i]));
+  }
   const c10::IValue result = static_cast<ModuleHandle*>(handle)->module.get_method(stringOf(env, a[1]))(std::move(inputs));
   std::vector<napi_value> out;
   collect(env, result, out);

@@ -1,7 +1,7 @@
 /**
  * Variational diffusion models on libtorch, as a library: the parts that most programs need. Each folder is a subpath
- * with all of its parts: `varidiff/torch`, `/nn`, `/networks`, `/diffusion`, `/systems`, `/data`, `/plot`, `/io`,
- * `/experiment`.
+ * with all of its parts: `varidiff/torch`, `/nn`, `/networks`, `/diffusion`, `/systems`, `/data`, `/metrics`, `/plot`,
+ * `/io`, `/experiment`.
  *
  * ```ts
  * import { configSchema, LearnedLinear, openDataset, prepareMachine, sample, Streams, Trainer, VDM, VdmUnet } from "varidiff";
@@ -23,16 +23,21 @@
 export { BatchOrder, type ImageSource, openDataset, type Split } from "./data/index.js";
 export {
   type BoundedLikelihood,
+  chainTables,
+  cosineBetas,
   createConditionalSchedule,
   createLatent,
   createSchedule,
   type Denoiser,
   type DiffusionSystem,
   FixedLinear,
+  GaussianChain,
   hasBound,
   hasFlow,
   hasPerTimeLoss,
   LearnedLinear,
+  linearBetas,
+  linearCombineBetas,
   logDensity,
   MonotoneCode,
   MonotonePaper,
@@ -42,10 +47,12 @@ export {
   type Pass,
   Polynomial10,
   type PredictionKind,
+  type StepNetwork,
   sample,
   sampleFlow,
   samplerNamed,
   samplerNames,
+  switchIndex,
 } from "./diffusion/index.js";
 export { UserError } from "./errors.js";
 export {
@@ -66,11 +73,22 @@ export {
   Trainer,
   trainRun,
 } from "./experiment/index.js";
-export { createNetwork, VdmUnet, type VdmUnetOptions } from "./networks/index.js";
+export {
+  createNetwork,
+  createStepNetwork,
+  GuidedUnet,
+  type GuidedUnetOptions,
+  VdmUnet,
+  type VdmUnetOptions,
+} from "./networks/index.js";
 export { AdamW, type AdamWOptions, Module, Parameter } from "./nn/index.js";
 export {
   ContextMuLAN,
   createSystem,
+  DAED,
+  type DaedOptions,
+  DDGM,
+  type DdgmOptions,
   DiffEnc,
   type DiffEncOptions,
   MuLAN,

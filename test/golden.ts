@@ -17,6 +17,7 @@ const storedDtypes: Readonly<Record<string, Dtype>> = {
   I64: "int64",
   I32: "int32",
   U8: "uint8",
+  BF16: "bfloat16",
 };
 
 /** Numbers with a shape. */

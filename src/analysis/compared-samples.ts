@@ -1,8 +1,8 @@
 /** Figure `compared-samples`: images of several runs drawn from the same noise (DiffEnc, figure 3). */
-import { UserError } from "../errors.js";
 import { drawImages } from "../experiment/drawing.js";
 import { imagePicture, type Pixels } from "../plot/index.js";
 import { anySystem, defineFigure, type FigureContext, type FigureSubject } from "./figure.js";
+import { sameShape } from "./same-images.js";
 
 /**
  * Images of each model, with one z_1, one noise for each step and one sampler for all of them.
@@ -13,14 +13,8 @@ export async function drawnAlike(
   count: number,
   context: FigureContext,
 ): Promise<readonly Pixels[]> {
-  const { system: first, sampling, onProgress } = context;
-  const shape = first.shape.join(" x ");
-  for (const { name, system } of models)
-    if (system.shape.join(" x ") !== shape)
-      throw new UserError(
-        `expected runs of one image shape to draw from the same noise, got ${system.shape.join(" x ")} of ${name} ` +
-          `beside ${shape} of ${context.name}: leave it out`,
-      );
+  const { sampling, onProgress } = context;
+  sameShape(models);
   const { steps, sampler } = sampling;
   const drawn: Pixels[] = [];
   for (const model of models) {

@@ -4,6 +4,8 @@ import type { Pass } from "../diffusion/denoiser.js";
 import type { Batch, DiffusionSystem } from "../diffusion/system.js";
 import { UserError } from "../errors.js";
 import type { MetricsRecord } from "../experiment/journal.js";
+import type { ImageSet } from "../experiment/other-images.js";
+import type { QualityResult } from "../experiment/quality-results.js";
 import type { Chart } from "../plot/index.js";
 import type { Streams } from "../torch/index.js";
 
@@ -31,6 +33,8 @@ export type Drawing =
 /** The images that a figure shows or measures. */
 export interface FigureImages {
   readonly source: ImageSource;
+  /** What was done to them so that they fit the model, if anything: `resized from 64x64 to 32x32`. */
+  readonly adaptation?: string;
   read(indices: readonly number[]): Batch;
 }
 
@@ -46,21 +50,43 @@ export interface FigureRequest {
   readonly steps?: readonly number[] | undefined;
   /** Images a row. */
   readonly columns?: number | undefined;
+  /** Names of other data sets than the model's own. */
+  readonly data?: readonly string[] | undefined;
+  /** Variance of the noise that images are brought back from. */
+  readonly at?: number | undefined;
+}
+
+/** A checkpoint of a run that is still there. */
+export interface KeptCheckpoint {
+  readonly step: number;
+  /** The system as it was then; whoever opens it disposes of it. */
+  open(): DiffusionSystem;
 }
 
 /** A model that a figure is of: that of the run or config asked for, or of a run beside it. */
 export interface FigureSubject<S extends DiffusionSystem = DiffusionSystem> {
   /** Of the run or the config. */
   readonly name: string;
+  /** Where it lies. */
+  readonly path: string;
   /** Which model it is of, for subtitles: the name, and how far it was trained. */
   readonly label: string;
   readonly system: S;
   /** The same system before its first step, where that is still known. */
   initial(): DiffusionSystem | undefined;
+  /** It and what is left of it at earlier steps, in their order. */
+  checkpoints(): readonly KeptCheckpoint[];
+  /** What its samples were found to be worth. */
+  qualityResults(): readonly QualityResult[];
   /** What was told while it trained, in order. */
   readonly records: readonly MetricsRecord[];
-  /** Those of the split that was asked for, or of another. */
-  openImages(split?: Split): Promise<FigureImages>;
+  /** The data set that it was trained on. */
+  readonly data: ImageSet;
+  /**
+   * Images of the split that was asked for, or of another; of the data set that was asked for, or of another, as far as
+   * they can be fitted to the model.
+   */
+  openImages(split?: Split, set?: ImageSet): Promise<FigureImages>;
   /** One conditioning number for each image drawn, where the system is class-conditional. */
   conditionOf(count: number): Promise<Float32Array | undefined>;
 }
@@ -80,10 +106,10 @@ export interface FigureContext<S extends DiffusionSystem = DiffusionSystem> exte
 }
 
 /**
- * What has to be there before a figure can be drawn: a config, the records of a training, trained weights, or those of
- * other runs too.
+ * What has to be there before a figure can be drawn: a config, the records of a training, trained weights, those of
+ * other runs too, or results of `evaluate --metrics quality`.
  */
-export type FigureNeed = "config" | "records" | "weights" | "other runs";
+export type FigureNeed = "config" | "records" | "weights" | "other runs" | "quality results";
 
 /** A figure of a system. */
 export interface SystemFigure {

@@ -2,6 +2,8 @@
 import { UserError } from "../errors.js";
 import { didYouMean } from "../nearest.js";
 import { bitsPerSteps } from "./bits-per-steps.js";
+import { boundPerStep } from "./bound-per-step.js";
+import { boundSharesFigure } from "./bound-shares.js";
 import { comparedSamples } from "./compared-samples.js";
 import { contextBits } from "./context-bits.js";
 import { encodedImages } from "./encoded-images.js";
@@ -11,6 +13,7 @@ import { estimatorVariance } from "./estimator-variance.js";
 import type { Figure } from "./figure.js";
 import { forward } from "./forward.js";
 import { lineIntegral } from "./line-integral.js";
+import { logSnrFigure } from "./log-snr.js";
 import { lossPerTime } from "./loss-per-time.js";
 import { losses } from "./losses.js";
 import { noiseHistograms } from "./noise-histograms.js";
@@ -18,12 +21,17 @@ import { noiseMapDeviations, noiseMaps } from "./noise-maps.js";
 import { overview } from "./overview.js";
 import { pixelSchedules } from "./pixel-schedules.js";
 import { qualityPerEvaluations } from "./quality-per-evaluations.js";
+import { qualityPerSplit } from "./quality-per-split.js";
+import { reconstructionError } from "./reconstruction-error.js";
+import { reconstructions } from "./reconstructions.js";
 import { samples } from "./samples.js";
 import { schedule } from "./schedule.js";
 import { scheduleReplacement } from "./schedule-replacement.js";
 import { scheduleVariance } from "./schedule-variance.js";
+import { toyExamples } from "./toy-examples.js";
 import { trainingCurves } from "./training-curves.js";
 import { trajectories } from "./trajectories.js";
+import { transfer } from "./transfer.js";
 
 export type {
   Drawing,
@@ -61,6 +69,14 @@ export const figures: readonly Figure[] = [
   contextBits,
   trainingCurves,
   qualityPerEvaluations,
+  logSnrFigure,
+  boundPerStep,
+  boundSharesFigure,
+  qualityPerSplit,
+  reconstructions,
+  reconstructionError,
+  toyExamples,
+  transfer,
   lineIntegral,
 ];
 

@@ -2,6 +2,18 @@
 import { UserError } from "../errors.js";
 import type { FigureImages, FigureSubject } from "./figure.js";
 
+/** @throws UserError where models make images of other shapes than the first, and so of other noise */
+export function sameShape(models: readonly FigureSubject[]): void {
+  const [first, ...others] = models;
+  const shape = first?.system.shape.join(" x ");
+  for (const { name, system } of others)
+    if (system.shape.join(" x ") !== shape)
+      throw new UserError(
+        `expected runs of one image shape to draw from the same noise, got ${system.shape.join(" x ")} of ${name} ` +
+          `beside ${shape} of ${first?.name}: leave it out`,
+      );
+}
+
 /** The images of `subject`. @throws UserError unless they are those of `first` */
 export async function sameImages(subject: FigureSubject, first: FigureImages): Promise<FigureImages> {
   const images = await subject.openImages();

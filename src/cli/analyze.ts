@@ -1,14 +1,24 @@
 /** `varidiff analyze`: the figures of a run, of a config before it is trained, or of formulas alone. */
 import path from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
-import type { Drawing, FigureSubject, Illustration, SystemFigure } from "../analysis/figure.js";
+import type {
+  Drawing,
+  FigureSubject,
+  Illustration,
+  KeptCheckpoint,
+  Row,
+  SystemFigure,
+} from "../analysis/figure.js";
 import type { Figure, FigureContext, FigureRequest } from "../analysis/index.js";
 import { figureNamed, figures, writeDrawing } from "../analysis/index.js";
-import type { Split } from "../data/index.js";
+import { type PublishedSet, publishedSets } from "../analysis/published-daed.js";
+import { transferCells } from "../analysis/transfer-table.js";
+import type { ImageSource, Split } from "../data/index.js";
 import type { DiffusionSystem } from "../diffusion/system.js";
 import { UserError } from "../errors.js";
 import { listCheckpoints } from "../experiment/checkpoint-files.js";
 import { type Config, configSchema } from "../experiment/config.js";
+import { conditionOf } from "../experiment/drawing.js";
 import {
   buildSystem,
   evaluationPass,
@@ -19,19 +29,25 @@ import {
 } from "../experiment/experiment.js";
 import { type MetricsRecord, readMetrics } from "../experiment/journal.js";
 import { loadConfig } from "../experiment/load-config.js";
+import { type ImageSet, openOtherSet, sameSet } from "../experiment/other-images.js";
 import { planOf } from "../experiment/plan.js";
 import { packageVersion, provenance } from "../experiment/provenance.js";
+import { type QualityResult, readQuality } from "../experiment/quality-results.js";
 import { openTrained } from "../experiment/trained.js";
 import { writeFileAtomic } from "../io/index.js";
 import { Streams, torchVersion } from "../torch/index.js";
-import { collect, exitCodeOf, interruptible, wholeNumber } from "./options.js";
+import { printQualityTable } from "./analyze-table.js";
+import { collect, exitCodeOf, fraction, interruptible, wholeNumber } from "./options.js";
 import { emit } from "./output.js";
 import { createProgress } from "./progress.js";
-import { conditionOf } from "./sample.js";
+import { markdown } from "./table.js";
 
 interface AnalyzeOptions extends FigureRequest {
   readonly figure: readonly string[];
+  readonly table?: "quality" | "transfer";
+  readonly published?: PublishedSet;
   readonly with: readonly string[];
+  readonly data: readonly string[];
   readonly split?: Split;
   readonly seed: number;
   readonly weights: "ema" | "raw";
@@ -46,12 +62,16 @@ interface DrawOptions extends AnalyzeOptions {
   readonly folder: string;
   readonly signal: AbortSignal;
   readonly others: readonly Subject[];
+  /** What was done to images of other data sets, by model and set. */
+  readonly fitted: Map<string, { readonly of: string; readonly data: string; readonly adaptation: string }>;
 }
 
 /** What is looked at: a run's checkpoint, or what a config describes. */
 interface Subject {
   /** Of the run or the config. */
   readonly name: string;
+  /** The run's folder or the config's file. */
+  readonly path: string;
   readonly label: string;
   readonly kind: "run" | "config";
   readonly config: Config;
@@ -63,6 +83,8 @@ interface Subject {
   /** Where its figures go. */
   readonly folder: string;
   initial(): DiffusionSystem | undefined;
+  checkpoints(): readonly KeptCheckpoint[];
+  qualityResults(): readonly QualityResult[];
 }
 
 const ALL = "all";
@@ -82,8 +104,33 @@ export function analyzeCommand(): Command {
       ],
       [],
     )
+    .addOption(
+      new Option(
+        "--table <NAME>",
+        "print a table of the run and those of --with: what evaluate --metrics quality found, or figure transfer",
+      )
+        .choices(["quality", "transfer"])
+        .conflicts("figure"),
+    )
+    .addOption(
+      new Option(
+        "--published <SET>",
+        "with --table: the rows of DAED's paper on this data set too (of transfer: its table 2)",
+      ).choices(publishedSets),
+    )
     .option("--with <RUN>", "a run to compare with (repeatable), for figures of several", collect, [])
     .option("--images <N>", "images shown, or measured on", wholeNumber(1))
+    .option(
+      "--data <NAME>",
+      "images of another data set, fitted to the model's shape (repeatable for figures of several)",
+      collect,
+      [],
+    )
+    .option(
+      "--at <BETA>",
+      "of reconstructions: variance of the noise; default the denoiser's, or 0.1",
+      fraction,
+    )
     .option("--columns <N>", "of samples: images a row", wholeNumber(1))
     .option("--times <K>", "times that they are looked at", wholeNumber(1))
     .option("--passes <K>", "independent draws of every image", wholeNumber(1))
@@ -113,6 +160,8 @@ Examples:
   varidiff analyze runs/0001-quickstart --figure estimator-variance,samples --out figures
   varidiff analyze runs/0001-quickstart --figure samples --images 100 --columns 20
   varidiff analyze runs/0001-quickstart --figure compared-samples --with runs/0002-quickstart
+  varidiff analyze runs/0002-ddgm --figure bound-shares --with runs/0003-daed
+  varidiff analyze runs/0002-ddgm --table quality --with runs/0003-daed --published fashion-mnist
   varidiff analyze configs/quickstart.yaml --figure forward
   varidiff analyze --figure line-integral
 
@@ -134,6 +183,13 @@ function stepList(text: string): readonly number[] {
 }
 
 async function analyze(target: string | undefined, options: AnalyzeOptions): Promise<void> {
+  if (options.published !== undefined && options.table === undefined)
+    throw new UserError("--published is for tables: add --table quality");
+  if (options.table === "quality") return printQualityTable(target, options);
+  return drawFigures(target, options.table ? { ...options, figure: [options.table] } : options);
+}
+
+async function drawFigures(target: string | undefined, options: AnalyzeOptions): Promise<void> {
   const asked = options.figure.filter((name) => name !== ALL).map(figureNamed);
   // The subject comes last: its threads are those that figures are drawn with.
   const others = target === undefined ? [] : options.with.map((dir) => runSubject(dir, options));
@@ -148,10 +204,12 @@ async function analyze(target: string | undefined, options: AnalyzeOptions): Pro
   const files: string[] = [];
   try {
     for (const figure of chosen) {
-      const document = await drawFigure(figure, subject, { ...options, folder, others, signal: stop.signal });
+      const document = await drawFigure(figure, subject, {
+        ...{ ...options, folder, others, signal: stop.signal, fitted: new Map() },
+      });
       drawn[figure.name] = document;
       files.push(...document.files);
-      if (!options.json) emit(document, { text: () => document.files.join("\n") });
+      if (!options.json) emit(document, { text: () => textOf(document, options) });
     }
   } catch (error) {
     const caught = stop.caught();
@@ -162,6 +220,12 @@ async function analyze(target: string | undefined, options: AnalyzeOptions): Pro
     stop.release();
   }
   if (options.json) emit({ files, figures: drawn }, { json: true, text: () => "" });
+}
+
+/** The paths of a figure's files, or its numbers where a table of them was asked for. */
+function textOf({ files, rows }: FigureDocument, { table, published }: AnalyzeOptions): string {
+  if (table === undefined) return files.join("\n");
+  return markdown(transferCells(rows, { published: published && "listed" }));
 }
 
 /** @throws UserError unless all that was asked for needs neither a run nor a config */
@@ -185,11 +249,13 @@ function chooseFigures(
   const ofSystems = figures.filter(needsSystem);
   const possible = ({ needs }: SystemFigure) => subject.kind === "run" || needs === "config";
   const cheap = ({ needs }: SystemFigure) => needs === "config" || needs === "records";
+  const unjudged = ({ needs }: SystemFigure) =>
+    needs === "quality results" && subject.qualityResults().length === 0;
   const lonely = ({ needs }: SystemFigure) => needs === "other runs" && options.with.length === 0;
   if (options.figure.length === 0)
     return ofSystems.filter((f) => cheap(f) && possible(f) && f.fits(subject.system));
   if (options.figure.includes(ALL))
-    return ofSystems.filter((f) => possible(f) && !lonely(f) && f.fits(subject.system));
+    return ofSystems.filter((f) => possible(f) && !lonely(f) && !unjudged(f) && f.fits(subject.system));
   const impossible = asked.find((figure) => !possible(figure));
   if (impossible)
     throw new UserError(
@@ -229,6 +295,7 @@ function runSubject(dir: string, options: AnalyzeOptions): Subject {
   const kind = ema ? "averaged" : "raw";
   return {
     name: run.name,
+    path: dir,
     label: `${run.name}, step ${step.toLocaleString("en-US")}, ${kind} weights`,
     kind: "run",
     config,
@@ -238,6 +305,14 @@ function runSubject(dir: string, options: AnalyzeOptions): Subject {
     ema,
     records: readMetrics(run),
     folder: run.paths.figures,
+    checkpoints: () =>
+      listCheckpoints(run)
+        .filter((kept) => kept <= step)
+        .map((kept) => ({
+          step: kept,
+          open: () => openTrained(dir, { weights, step: kept, overrides }).system,
+        })),
+    qualityResults: () => readQuality(run),
     initial() {
       if (step === 0) return system;
       if (!listCheckpoints(run).includes(0)) return undefined;
@@ -255,6 +330,7 @@ async function configSubject(file: string, options: AnalyzeOptions): Promise<Sub
   const name = path.basename(file, path.extname(file));
   return {
     name,
+    path: file,
     label: `${path.basename(file)}, before training`,
     kind: "config",
     config,
@@ -265,7 +341,15 @@ async function configSubject(file: string, options: AnalyzeOptions): Promise<Sub
     records: [],
     folder: path.join("figures", name),
     initial: () => system,
+    checkpoints: () => [],
+    qualityResults: () => [],
   };
+}
+
+/** The record of a figure. */
+interface FigureDocument {
+  readonly files: readonly string[];
+  readonly rows: readonly Row[];
 }
 
 /** Draws and writes one figure; the record of it, which is also written beside it. */
@@ -273,7 +357,7 @@ async function drawFigure(
   figure: Figure,
   subject: Subject | undefined,
   o: DrawOptions,
-): Promise<{ readonly files: readonly string[] }> {
+): Promise<FigureDocument> {
   const start = performance.now();
   const { drawing, about, made } = await draw(figure, subject, o);
   const base = path.join(o.folder, figure.name);
@@ -315,6 +399,7 @@ async function draw(figure: Figure, subject: Subject | undefined, o: DrawOptions
     about: {
       ...{ of: subject.name, with: o.others.map(({ label }) => label) },
       ...{ system: config.system, data: config.data.name, step, ema, seed: o.seed },
+      ...(o.fitted.size === 0 ? {} : { otherData: [...o.fitted.values()] }),
     },
     made: { ...provenance({ libtorch: torchVersion().torch, ...machine }) },
   };
@@ -322,17 +407,42 @@ async function draw(figure: Figure, subject: Subject | undefined, o: DrawOptions
 
 /** A subject as figures see it. */
 function figureSubject(subject: Subject, o: DrawOptions): FigureSubject {
-  const { name, label, config, machine, system, records, initial } = subject;
+  const { name, path, label, config, machine, system, records } = subject;
+  const { initial, checkpoints, qualityResults } = subject;
+  const { data } = config;
   return {
-    ...{ name, label, system, records, initial },
-    async openImages(split) {
-      const source = await openSplit(config, split ?? o.split ?? config.data.evaluationSplit);
+    ...{ name, path, label, system, records, initial, checkpoints, qualityResults, data },
+    async openImages(asked, set = askedSet(o.data) ?? data) {
+      const split = asked ?? o.split ?? data.evaluationSplit;
+      const { source, adaptation } = await openSet(subject, set, split);
+      if (adaptation !== undefined)
+        o.fitted.set(`${name} ${set.name}`, { of: name, data: set.name, adaptation });
       const read = (indices: readonly number[]) =>
         readBatch(source, indices, { config, device: machine.device });
-      return { source, read };
+      return { source, read, ...(adaptation === undefined ? {} : { adaptation }) };
     },
     conditionOf: (count) => conditionOf(subject, count, undefined),
   };
+}
+
+/** The data set in the place of a model's own. @throws UserError for more than one */
+function askedSet([set, ...more]: readonly string[]): ImageSet | undefined {
+  if (set === undefined) return undefined;
+  if (more.length === 0) return { name: set };
+  throw new UserError(
+    `expected one --data for a figure of one data set, got ${[set, ...more].join(" and ")}: draw one by one`,
+  );
+}
+
+/** A split of the set that the model was trained on, or of another, fitted to it. */
+async function openSet(
+  { config, system }: Subject,
+  set: ImageSet,
+  split: Split,
+): Promise<{ readonly source: ImageSource; readonly adaptation?: string }> {
+  if (sameSet(set, config.data)) return { source: await openSplit(config, split) };
+  const source = await openOtherSet(config, system.shape as [number, number, number], { set, split });
+  return { source, adaptation: source.adaptation };
 }
 
 /** Draws a figure of a system, and shows how far it is. */

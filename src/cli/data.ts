@@ -2,6 +2,7 @@
 import { Command, InvalidArgumentError, Option } from "commander";
 import type { DatasetReport, DatasetStatus, Split } from "../data/index.js";
 import { addDataset, checkDataset, listDatasets, variantNames, variants } from "../data/index.js";
+import { registerInception } from "../metrics/features/index.js";
 import { emit } from "./output.js";
 import { createProgress, type Progress } from "./progress.js";
 
@@ -52,21 +53,46 @@ function listCommand(): Command {
 
 function addCommand(): Command {
   return new Command("add")
-    .description("Register the data set at PATH under NAME: a known set, or one of your own.")
-    .argument("<NAME>", "the name by which a config asks for it (data.name)")
+    .description(
+      "Register the data set at PATH under NAME: a known set, or one of your own; or Inception's weights.",
+    )
+    .argument(
+      "<NAME>",
+      "the name by which a config asks for it (data.name); inception for the network of FID",
+    )
     .argument("<PATH>", "its file or folder: images, zip, tar, npz, parquet or IDX")
     .option("--json", "print one JSON document")
     .addHelpText(
       "after",
-      "\nExamples:\n  varidiff data add cifar10 ~/downloads/cifar-10-binary.tar.gz\n  varidiff data add cats ./photos-of-cats\n",
+      "\nExamples:\n  varidiff data add cifar10 ~/downloads/cifar-10-binary.tar.gz\n  varidiff data add cats ./photos-of-cats\n  varidiff data add inception ~/downloads/pt_inception-2015-12-05-6726825d.pth\n",
     )
     .action(async (name: string, place: string, { json }: JsonOption) => {
+      if (name === "inception") {
+        addInception(place, { json });
+        return;
+      }
       const path = await addDataset(name, place);
       emit(
         { name, path },
         { json, text: () => `${name}: ${path}\nverify it with: varidiff data check ${name}` },
       );
     });
+}
+
+/** Registers the feature network that FID is defined with. */
+function addInception(file: string, { json }: JsonOption): void {
+  const registered = registerInception(file);
+  const { path, sha256, known } = registered;
+  emit(
+    { name: "inception", ...registered },
+    {
+      json,
+      text: () =>
+        known === undefined
+          ? `inception: ${path}\nits SHA-256, ${sha256}, is not that of a public file: numbers made with it say so, and are not called FID alone`
+          : `inception: ${path}\nverified: ${known}`,
+    },
+  );
 }
 
 function checkCommand(): Command {

@@ -2,19 +2,29 @@
 import { Command, InvalidArgumentError, Option } from "commander";
 import type { Split } from "../data/index.js";
 import { dequantisations } from "../diffusion/likelihood/dequantise.js";
+import { samplerNames } from "../diffusion/sampler/index.js";
 import { UserError } from "../errors.js";
 import { evaluateShard, type ShardOutcome } from "../experiment/evaluate-shard.js";
 import { defaultFlowSettings, divergences, type FlowSettings, latents } from "../experiment/flow-settings.js";
 import type { Shard } from "../experiment/ledger.js";
+import type { ReconstructionSettings } from "../experiment/measure-reconstruction.js";
+import { measureSamples } from "../experiment/measure-samples.js";
 import type { Measurement } from "../experiment/metric.js";
-import { metricNamed, metricNames } from "../experiment/metrics.js";
-import { openTrained } from "../experiment/trained.js";
-import { collect, exitCodeOf, interruptible, wholeNumber } from "./options.js";
+import { defaultMetric, metricNamed, metricNames, metricsNamed } from "../experiment/metrics.js";
+import {
+  defaultQuality,
+  isQualityPart,
+  type QualitySettings,
+  qualityParts,
+} from "../experiment/quality-settings.js";
+import { usualWayBack } from "../experiment/reconstruction.js";
+import { openAnyTrained } from "../experiment/trained.js";
+import { collect, exitCodeOf, fraction, interruptible, wholeNumber } from "./options.js";
 import { emit } from "./output.js";
 import { createProgress } from "./progress.js";
 
 interface EvaluateOptions extends Partial<FlowSettings> {
-  readonly metrics: string;
+  readonly metrics?: string;
   readonly images?: number;
   readonly passes?: number;
   readonly steps?: number;
@@ -25,6 +35,16 @@ interface EvaluateOptions extends Partial<FlowSettings> {
   readonly checkpoint?: number;
   readonly seed: number;
   readonly schedule?: "mean" | "linear";
+  readonly samples?: number;
+  readonly sampler?: string;
+  readonly reference?: Split;
+  readonly referenceImages?: number;
+  readonly features?: string;
+  readonly floor?: boolean;
+  readonly keepSamples?: boolean;
+  readonly at?: number;
+  readonly data?: string;
+  readonly dataPath?: string;
   readonly set: readonly string[];
   readonly json?: boolean;
 }
@@ -36,6 +56,10 @@ Examples:
   varidiff evaluate runs/0001-quickstart --steps 1000 --json
   varidiff evaluate runs/0001-quickstart --split train --set precision=float32
   varidiff evaluate runs/0001-quickstart --metrics nll --images 256
+  varidiff evaluate runs/0001-quickstart --metrics quality --samples 2000 --steps 100
+  varidiff evaluate runs/0001-quickstart --metrics fid,is --features runs/0002-fashion-mnist
+  varidiff evaluate runs/0003-daed --metrics reconstruction --images 256 --data mnist
+  varidiff evaluate samples.npz --data fashion-mnist --metrics fid
   varidiff evaluate runs/0001-quickstart --shard 2/4          one of four, anywhere; the last one writes the result
 
 An evaluation that was interrupted goes on where it was when the same command is given again.
@@ -44,13 +68,20 @@ An evaluation that was interrupted goes on where it was when the same command is
 export function evaluateCommand(): Command {
   return new Command("evaluate")
     .description("Measure a run: bits per dimension with its parts and standard errors.")
-    .argument("<RUN>", "a run folder")
-    .option("--metrics <NAMES>", `what to measure, comma-separated: ${metricNames.join(", ")}`, "bpd")
-    .option("--images <N>", "the first N images of the split; default all, or the config's", wholeNumber(1))
+    .argument("<RUN>", "a run folder; or samples as an npz file, with --data")
+    .option(
+      "--metrics <NAMES>",
+      `what to measure, comma-separated: ${metricNames.join(", ")}; default bpd, of a classifier accuracy`,
+    )
+    .option(
+      "--images <N>",
+      "the first N images of the split, reconstruction: N evenly spread; default all, or the config's",
+      wholeNumber(1),
+    )
     .option("--passes <K>", "independent draws of every image", wholeNumber(1))
     .option(
       "--steps <T>",
-      "the bound of a chain of T steps; 0 for continuous time; default as trained",
+      "the bound of a chain of T steps, 0 for continuous time, default as trained; quality: sampling steps, default the config's",
       wholeNumber(0),
     )
     .addOption(new Option("--split <SPLIT>", "which images").choices(["train", "validation", "test"]))
@@ -83,14 +114,38 @@ export function evaluateCommand(): Command {
         divergences,
       ),
     )
-    .option("--rtol <R>", `nll: relative tolerance of the ODE's solver; ${standard("rtol")}`, tolerance)
-    .option("--atol <A>", `nll: absolute tolerance of the ODE's solver; ${standard("atol")}`, tolerance)
+    .option("--rtol <R>", `nll: relative tolerance of the ODE's solver; ${standard("rtol")}`, fraction)
+    .option("--atol <A>", `nll: absolute tolerance of the ODE's solver; ${standard("atol")}`, fraction)
     .addOption(
       new Option(
         "--latent <KIND>",
         `nll: what the flow is conditioned on, if it is; ${standard("latent")}`,
       ).choices(latents),
     )
+    .option("--samples <N>", `quality: images drawn; default ${defaultQuality.samples}`, wholeNumber(1))
+    .option(
+      "--sampler <NAME>",
+      `quality: ${samplerNames.join(", ")}; default the config's; reconstruction: ${usualWayBack}, or another of chains`,
+    )
+    .addOption(
+      new Option(
+        "--reference <SPLIT>",
+        `quality: the real images; default ${defaultQuality.reference}`,
+      ).choices(["train", "validation", "test"]),
+    )
+    .option("--reference-images <N>", "quality: so many of them, evenly spread; default all", wholeNumber(1))
+    .option(
+      "--features <NETWORK>",
+      "quality: inception, a classifier's run, or a file with a layout beside it",
+    )
+    .option("--no-floor", "quality: leave out the same numbers of real images of the other split")
+    .option("--keep-samples", "quality: keep the samples as an npz beside the result")
+    .option("--at <BETA>", "reconstruction: variance of the noise; default the denoiser's, or 0.1", fraction)
+    .option(
+      "--data <NAME>",
+      "reconstruction: the images of another data set, fitted to the model's shape; of an npz file: what it is compared with",
+    )
+    .option("--data-path <PATH>", "reconstruction: where that one lies")
     .option("--set <KEY=VALUE>", "precision, device, threads or data.path for this measurement", collect, [])
     .option("--json", "print one JSON document")
     .addHelpText("after", EXAMPLES)
@@ -108,29 +163,34 @@ function shard(text: string): Shard {
   return { index, of };
 }
 
-function tolerance(text: string): number {
-  const value = Number(text);
-  if (!(value > 0 && value < 1)) throw new InvalidArgumentError("expected a number between 0 and 1");
-  return value;
-}
-
 async function evaluate(dir: string, options: EvaluateOptions): Promise<void> {
-  const names = options.metrics.split(",").map((name) => name.trim());
-  const metrics = names.map((name) => ({ name, plan: metricNamed(name) }));
+  const asked = options.metrics?.split(",").map((name) => name.trim());
+  for (const name of asked ?? []) metricNamed(name);
+  if (dir.endsWith(".npz")) {
+    await evaluateSamples(dir, { ...options, asked: asked ?? ["quality"] });
+    return;
+  }
   const flow = flowSettings(options);
-  if (Object.keys(flow).length > 0 && !names.includes("nll"))
+  const reconstruction = reconstructionSettings(options, asked ?? []);
+  const quality = qualitySettings(options, asked ?? []);
+  if (Object.keys(quality).length > 0 && !asked?.some(isOfSamples))
+    throw new UserError(
+      `--${kebab(Object.keys(quality)[0] ?? "")} is for the metrics of samples: add --metrics quality`,
+    );
+  if (Object.keys(flow).length > 0 && !asked?.includes("nll"))
     throw new UserError(`--${Object.keys(flow)[0]} is for the metric nll: add --metrics nll`);
-  const trained = openTrained(dir, {
+  const trained = openAnyTrained(dir, {
     weights: options.weights,
     step: options.checkpoint,
     overrides: options.set,
   });
   for (const warning of trained.warnings) process.stderr.write(`${warning}\n`);
+  const metrics = metricsNamed(asked ?? [defaultMetric(trained.system)]);
   const stop = interruptible();
   const outcomes: (readonly [name: string, outcome: ShardOutcome])[] = [];
   try {
-    for (const { name, plan } of metrics) {
-      const measurement = await plan(trained, { ...options, flow });
+    for (const [name, plan] of metrics) {
+      const measurement = await plan(trained, { ...options, flow, quality, reconstruction, log });
       const { shard } = options;
       const folder = trained.run.paths.evaluation;
       outcomes.push([name, await withProgress(name, measurement, { folder, shard, signal: stop.signal })]);
@@ -150,6 +210,72 @@ async function evaluate(dir: string, options: EvaluateOptions): Promise<void> {
     text: () => outcomes.map(([name, outcome]) => textOf(name, outcome)).join("\n"),
   });
 }
+
+function isOfSamples(name: string): boolean {
+  return name === "quality" || isQualityPart(name);
+}
+
+/** What was asked of the metric `reconstruction`. @throws UserError where something was that others have not */
+function reconstructionSettings(
+  { at, data, dataPath, sampler }: EvaluateOptions,
+  asked: readonly string[],
+): ReconstructionSettings {
+  const own = { at, data, dataPath };
+  const [given] = Object.entries(own).flatMap(([name, value]) => (value === undefined ? [] : [name]));
+  const others = asked.filter((name) => name !== "reconstruction");
+  if (given !== undefined && others.length === asked.length)
+    throw new UserError(`--${kebab(given)} is for the metric reconstruction: add --metrics reconstruction`);
+  if (data !== undefined && others.length > 0)
+    throw new UserError(
+      `--data is for the metric reconstruction alone, got ${others.join(" and ")} too: measure apart`,
+    );
+  return { ...own, sampler };
+}
+
+/** Measures images of a file in the place of a run's. */
+async function evaluateSamples(
+  file: string,
+  o: EvaluateOptions & { readonly asked: readonly string[] },
+): Promise<void> {
+  const { data, asked, seed } = o;
+  if (data === undefined)
+    throw new UserError(`expected --data with ${file}: the data set that its images are compared with`);
+  const other = asked.find((name) => !isOfSamples(name));
+  if (other !== undefined)
+    throw new UserError(
+      `expected metrics of samples for ${file} (quality, ${qualityParts.join(", ")}), got ${other}`,
+    );
+  const parts = qualityParts.filter((part) => asked.includes("quality") || asked.includes(part));
+  const result = await measureSamples(file, {
+    data,
+    parts,
+    quality: qualitySettings(o, asked),
+    seed,
+    roots: ["runs"],
+    log,
+  });
+  emit(result.document, { json: o.json, text: () => result.summary });
+}
+
+/** What was asked of the metrics of samples. */
+function qualitySettings(options: EvaluateOptions, asked: readonly string[]): Partial<QualitySettings> {
+  const { samples, sampler, reference, referenceImages, features, floor, keepSamples } = options;
+  const elsewhere = asked.includes("reconstruction") && !asked.some(isOfSamples);
+  const given = {
+    ...{ samples, reference, referenceImages, features },
+    sampler: elsewhere ? undefined : sampler,
+    floor: floor === false ? ("none" as const) : undefined,
+    keepSamples: keepSamples ? ("kept" as const) : undefined,
+  };
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+}
+
+/** As an option is written. */
+function kebab(name: string): string {
+  return name === "floor" ? "no-floor" : name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
+
+const log = (line: string): void => void process.stderr.write(`${line}\n`);
 
 /** What was asked of the metric `nll`. */
 function flowSettings(options: Partial<FlowSettings>): Partial<FlowSettings> {

@@ -20,6 +20,21 @@ const COMMANDS: readonly Entry[] = [
   ["sample", "draw images from a run", async () => (await import("./sample.js")).sampleCommand()],
   ["analyze", "draw the figures of a run", async () => (await import("./analyze.js")).analyzeCommand()],
   [
+    "import",
+    "make a run of weights that another program trained",
+    async () => (await import("./import.js")).importCommand(),
+  ],
+  [
+    "export",
+    "write the weights of a run for other programs",
+    async () => (await import("./export.js")).exportCommand(),
+  ],
+  [
+    "compose",
+    "make a DAED of the generator and the denoiser of two runs",
+    async () => (await import("./compose.js")).composeCommand(),
+  ],
+  [
     "quickstart",
     "train, measure and sample a small model in a few minutes",
     async () => (await import("./quickstart.js")).quickstartCommand(),

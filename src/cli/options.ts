@@ -16,6 +16,13 @@ export function wholeNumber(least: number): (text: string) => number {
   };
 }
 
+/** A number inside (0, 1). */
+export function fraction(text: string): number {
+  const value = Number(text);
+  if (!(value > 0 && value < 1)) throw new InvalidArgumentError("expected a number between 0 and 1");
+  return value;
+}
+
 /** Ctrl-C and SIGTERM end the work at its next safe place; a second one at once. */
 export function interruptible(): {
   readonly signal: AbortSignal;

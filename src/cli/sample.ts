@@ -3,13 +3,15 @@ import fs from "node:fs";
 import path from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { trajectoryGrid } from "../analysis/trajectories.js";
+import { respacedCount } from "../diffusion/chain/respacing.js";
 import { checkSampler, flowSampler, samplerNames } from "../diffusion/sampler/index.js";
 import { UserError } from "../errors.js";
-import { type Drawn, drawImages } from "../experiment/drawing.js";
-import { evaluationPass, openSplit } from "../experiment/experiment.js";
+import { conditionOf, type Drawn, drawImages } from "../experiment/drawing.js";
+import { evaluationPass } from "../experiment/experiment.js";
 import { openTrained, type Trained } from "../experiment/trained.js";
-import { makeFolder, writeFileAtomic, writeNpz } from "../io/index.js";
-import { imageGrid, type Pixels, writePngs } from "../plot/index.js";
+import { channelsLast, makeFolder, writeFileAtomic, writeNpz } from "../io/index.js";
+import { imageGrid, writePngs } from "../plot/index.js";
+import { ChainDiffusion } from "../systems/chain.js";
 import { Streams } from "../torch/index.js";
 import { collect, exitCodeOf, interruptible, wholeNumber } from "./options.js";
 import { emit } from "./output.js";
@@ -19,6 +21,8 @@ interface SampleCommandOptions {
   readonly count?: number;
   readonly steps?: number;
   readonly sampler?: string;
+  readonly respacing?: string;
+  readonly eta?: number;
   readonly seed: number;
   readonly class?: number;
   readonly grid?: boolean;
@@ -42,6 +46,11 @@ export function sampleCommand(): Command {
     .addOption(
       new Option("--sampler <NAME>", `how to step: ${samplerNames.join(", ")}; default the config's`),
     )
+    .option(
+      "--respacing <SPEC>",
+      "of a discrete chain: which steps to take, as in 10,15,20 (of so many sections) or ddim25 (of one stride)",
+    )
+    .option("--eta <E>", "of ddim on a discrete chain: its noise, 0 (none, the default) to 1", eta)
     .option("--seed <S>", "the same seed gives the same images", wholeNumber(0), 0)
     .option(
       "--class <K>",
@@ -72,6 +81,7 @@ Examples:
   varidiff sample runs/0001-quickstart -n 64 --steps 50 --sampler ddim --seed 7
   varidiff sample runs/0001-quickstart -n 1000 --npz --png-dir images
   varidiff sample runs/0001-quickstart -n 16 --trajectories 8
+  varidiff sample runs/0002-ddgm -n 64 --sampler ddim --respacing ddim25 --eta 0.5
   varidiff sample runs/0001-quickstart -n 64 --sampler ode       as many steps as its tolerance asks for
 `,
     )
@@ -85,6 +95,29 @@ function percentile(text: string): number {
   return value;
 }
 
+function eta(text: string): number {
+  const value = Number(text);
+  if (!(value >= 0 && value <= 1)) throw new InvalidArgumentError("expected a number from 0 to 1");
+  return value;
+}
+
+/** How a discrete chain is walked back. @throws UserError where that was asked of something else */
+function walkOf(
+  trained: Trained,
+  { respacing, eta, steps }: SampleCommandOptions,
+  sampler: string,
+): { readonly respacing?: string; readonly eta?: number } {
+  if (respacing === undefined && eta === undefined) return {};
+  const option = respacing === undefined ? "--eta" : "--respacing";
+  if (!(trained.system instanceof ChainDiffusion))
+    throw new UserError(`expected a model of discrete steps for ${option}, got ${trained.config.system}`);
+  if (eta !== undefined && !sampler.startsWith("ddim"))
+    throw new UserError(`expected sampler ddim or ddim-clipped with --eta, got ${sampler}`);
+  if (respacing !== undefined && steps !== undefined)
+    throw new UserError("expected one of --steps and --respacing, got both: leave one out");
+  return { ...(respacing === undefined ? {} : { respacing }), ...(eta === undefined ? {} : { eta }) };
+}
+
 async function sample(dir: string, options: SampleCommandOptions): Promise<void> {
   if (options.sampler !== undefined) checkSampler(options.sampler);
   const trained = openTrained(dir, {
@@ -94,11 +127,14 @@ async function sample(dir: string, options: SampleCommandOptions): Promise<void>
   });
   for (const warning of trained.warnings) process.stderr.write(`${warning}\n`);
   const { count: defaultCount, steps: defaultSteps, sampler: defaultSampler } = trained.config.sample;
+  const sampler = options.sampler ?? defaultSampler;
+  const walk = walkOf(trained, options, sampler);
   const request = {
     count: options.count ?? defaultCount,
-    steps: options.steps ?? defaultSteps,
-    sampler: options.sampler ?? defaultSampler,
+    steps: walk.respacing === undefined ? (options.steps ?? defaultSteps) : respacedCount(walk.respacing),
+    sampler,
     seed: options.seed,
+    ...walk,
   };
   if (request.sampler === flowSampler && options.trajectories)
     throw new UserError(
@@ -143,24 +179,6 @@ async function sample(dir: string, options: SampleCommandOptions): Promise<void>
   );
 }
 
-/** The conditioning number of each image: the class asked for, or all classes in turn. */
-export async function conditionOf(
-  { config }: Pick<Trained, "config">,
-  count: number,
-  asked: number | undefined,
-): Promise<Float32Array | undefined> {
-  if (config.model.condition !== "class") {
-    if (asked !== undefined)
-      throw new UserError("expected --class with a class-conditional run only (model.condition: class)");
-    return undefined;
-  }
-  const source = await openSplit(config, "train");
-  const classes = source.classes?.length ?? Math.max(...(source.labels ?? [0])) + 1;
-  if (asked !== undefined && asked >= classes)
-    throw new UserError(`expected a class from 0 to ${classes - 1}, got ${asked}`);
-  return Float32Array.from({ length: count }, (_, i) => asked ?? i % classes);
-}
-
 async function write(
   { run, step, config }: Trained,
   { pixels, trajectory }: Drawn,
@@ -170,6 +188,8 @@ async function write(
     ...(options.weights === "raw" ? ["raw"] : []),
     ...(options.class === undefined ? [] : [`class${options.class}`]),
     ...(options.threshold === undefined ? [] : [`threshold${options.threshold}`]),
+    ...(options.eta === undefined ? [] : [`eta${options.eta}`]),
+    ...(options.respacing === undefined ? [] : [`respaced${options.respacing}`]),
   ];
   const name = [`step${step}`, ...kind, options.sampler, `T${options.steps}`, `seed${options.seed}`].join(
     "-",
@@ -197,17 +217,4 @@ async function write(
   for (const file of files)
     if (!fs.existsSync(file)) throw new Error(`expected ${file} to have been written`);
   return files;
-}
-
-function channelsLast({ data, count, channels, height, width }: Pixels): {
-  shape: number[];
-  data: Uint8Array;
-} {
-  const out = new Uint8Array(data.length);
-  const plane = height * width;
-  for (let n = 0; n < count; n++)
-    for (let c = 0; c < channels; c++)
-      for (let i = 0; i < plane; i++)
-        out[(n * plane + i) * channels + c] = data[(n * channels + c) * plane + i] as number;
-  return { shape: [count, height, width, channels], data: out };
 }

@@ -19,3 +19,12 @@ export function aligned(
     )
     .join("\n");
 }
+
+/** Rows of cells as a table in Markdown, the first its header, with columns that also look aligned. */
+export function markdown(rows: readonly (readonly string[])[]): string {
+  const [header = [], ...body] = rows.map((row) => row.map((cell) => cell.replaceAll("|", "\\|")));
+  const widths = header.map((head, i) => Math.max(3, head.length, ...body.map((row) => row[i]?.length ?? 0)));
+  const line = (cells: readonly string[]) =>
+    `| ${widths.map((width, i) => (cells[i] ?? "").padEnd(width)).join(" | ")} |`;
+  return [line(header), line(widths.map((width) => "-".repeat(width))), ...body.map(line)].join("\n");
+}

@@ -8,6 +8,7 @@ import { loadConfig } from "../experiment/load-config.js";
 import { describePlan, planOf } from "../experiment/plan.js";
 import { createRun, openRun, type Run } from "../experiment/run-folder.js";
 import { runConfig } from "../experiment/trained.js";
+import type { Reading } from "../experiment/trainer.js";
 import { type TrainingResult, trainRun } from "../experiment/training-run.js";
 import { collect, exitCodeOf, interruptible } from "./options.js";
 import { emit } from "./output.js";
@@ -111,7 +112,7 @@ export async function trainWithProgress(
             images = 0;
             since = performance.now();
           }
-          if (state.reading) fields = { ...fields, "bits/dim": state.reading.bitsPerDim.toFixed(3) };
+          if (state.reading) fields = { ...fields, ...lossField(state.reading) };
           progress.update(state.done, { step: state.step, ...fields });
         },
       },
@@ -128,15 +129,21 @@ export async function trainWithProgress(
   }
 }
 
-function describe({ outcome, run, step, seconds, bitsPerDim }: TrainingResult): string {
+/** The loss by its name: `bits/dim`, or `loss` where it is something else. */
+function lossField({ loss, bitsPerDim }: Reading): Record<string, string> {
+  return Number.isNaN(bitsPerDim) ? { loss: loss.toFixed(4) } : { "bits/dim": bitsPerDim.toFixed(3) };
+}
+
+function describe({ outcome, run, step, seconds, bitsPerDim, loss, lossUnit }: TrainingResult): string {
   switch (outcome) {
     case "nothing-to-do":
       return `${run} is finished at step ${step}: nothing to do (more: --set train.steps=N)`;
     case "interrupted":
       return `interrupted at step ${step}, checkpoint written; go on with: varidiff train --resume ${run}`;
     case "finished": {
-      const bits = bitsPerDim === null ? "" : `, training bound ${bitsPerDim.toFixed(3)} bits/dim`;
-      return `${run}: ${step} steps in ${formatDuration(seconds)}${bits}\nmeasure it with: varidiff evaluate ${run}`;
+      const bound = bitsPerDim === null ? undefined : `, training bound ${bitsPerDim.toFixed(3)} bits/dim`;
+      const other = loss === null ? "" : `, training loss ${loss.toFixed(4)} (${lossUnit})`;
+      return `${run}: ${step} steps in ${formatDuration(seconds)}${bound ?? other}\nmeasure it with: varidiff evaluate ${run}`;
     }
     default:
       return outcome satisfies never;

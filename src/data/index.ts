@@ -3,6 +3,7 @@ export { type Augmentation, augment, drawsPerImage } from "./augment.js";
 export { BatchOrder } from "./batches.js";
 export { cacheFolder } from "./cache.js";
 export { type CatalogueEntry, catalogue } from "./catalogue.js";
+export { type FitOptions, type FittedSource, fitted } from "./fitted.js";
 export type { DatasetRules, Format } from "./format.js";
 export { type FormatName, formats } from "./formats.js";
 export { type DatasetRequest, openDataset } from "./open.js";

@@ -10,14 +10,18 @@ export interface Pass {
   readonly precision?: FloatDtype;
 }
 
-/**
- * Predicts from `z` `[B, C, H, W]`, its noise level `gamma` `[B]`, or per pixel `[B, C, H, W]` where the schedule is, and
- * the condition of each image: one number `[B]`, or K of them `[B, K]`. The result has z's shape.
- */
-export interface Denoiser extends Module {
-  forward(z: Tensor, gamma: Tensor, condition: Tensor, pass: Pass): Tensor;
+/** A network that may know what it costs. */
+export interface CostedNetwork extends Module {
   /** Multiplications and additions of one forward pass of one image, times two; undefined where nobody counted. */
   flops?(height: number, width: number): number;
   /** Elements kept per image between a forward pass and its backward. */
   activations?(height: number, width: number): number;
+}
+
+/**
+ * Predicts from `z` `[B, C, H, W]`, its noise level `gamma` `[B]`, or per pixel `[B, C, H, W]` where the schedule is, and
+ * the condition of each image: one number `[B]`, or K of them `[B, K]`. The result has z's shape.
+ */
+export interface Denoiser extends CostedNetwork {
+  forward(z: Tensor, gamma: Tensor, condition: Tensor, pass: Pass): Tensor;
 }

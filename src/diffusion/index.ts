@@ -1,5 +1,6 @@
 /** The parts that systems are composed of: schedules, noise levels, predictions, likelihoods, samplers. */
-export type { Denoiser, Pass } from "./denoiser.js";
+export * from "./chain/index.js";
+export type { CostedNetwork, Denoiser, Pass } from "./denoiser.js";
 export type { DataEncoder } from "./encoder.js";
 export * from "./encoding/index.js";
 export * from "./latent/index.js";
@@ -8,6 +9,7 @@ export * from "./likelihood/bound.js";
 export * from "./likelihood/dequantise.js";
 export * from "./likelihood/discretised.js";
 export * from "./likelihood/flow.js";
+export * from "./likelihood/quantised-normal.js";
 export { type SolveCost, type SolveOptions, type StepReport, solve } from "./likelihood/rk45.js";
 export * from "./likelihood/step-divergence.js";
 export * from "./likelihood/variance-ratio.js";

@@ -1,6 +1,7 @@
 /** What every system is, whatever its forward process: trained, evaluated and sampled through these interfaces. */
 import type { Module } from "../nn/index.js";
 import type { Shape, Streams, Tensor } from "../torch/index.js";
+import type { GaussianChain } from "./chain/gaussian-chain.js";
 import type { Pass } from "./denoiser.js";
 import type { Bound } from "./likelihood/bound.js";
 import type { ProbabilityFlow } from "./likelihood/flow.js";
@@ -29,11 +30,11 @@ export interface StepContext {
 export interface Objective {
   /** Scalar; its gradient is taken. */
   readonly loss: Tensor;
-  /** Bits per dimension of each image, `[B]`. */
+  /** What is reported of each image, `[B]`: bits per dimension, or what the system's `lossUnit` says. */
   readonly perExample: Tensor;
   /** Times in [0, 1], `[B]`. */
   readonly t: Tensor;
-  /** Bits per dimension, each `[B]`. */
+  /** Parts of it, each `[B]`. */
   readonly terms: Readonly<Record<string, Tensor>>;
 }
 
@@ -48,6 +49,10 @@ export interface SampleRequest {
   readonly condition?: Tensor;
   /** Percentile in (0, 100] at which predicted images are thresholded; not at all where absent. */
   readonly threshold?: number;
+  /** Which steps of a discrete chain are taken, as in `10,15,20` or `ddim25`; evenly spaced ones where absent. */
+  readonly respacing?: string;
+  /** Noise of DDIM on a discrete chain: 0, the default, is deterministic, 1 has the posterior's variance. */
+  readonly eta?: number;
 }
 
 /** What can be looked at between two steps. */
@@ -58,20 +63,26 @@ export interface SampleView {
   readonly xHat?: Tensor;
 }
 
-/** A diffusion model: its forward process, its networks and its objective. */
-export interface DiffusionSystem<S extends SampleView = SampleView> extends Module {
+/** What can be trained on images. */
+export interface ImageModel extends Module {
   /** `[C, H, W]` of one image. */
   readonly shape: Shape;
-  /** uint8 pixels to the system's own range, float. */
-  encode(pixels: Tensor): Tensor;
-  /** A finished latent to uint8 pixels; `state` is the one it is of. */
-  decode(z: Tensor, state?: S): Tensor;
+  /** What `Objective.perExample` counts. Default `bits/dim`. */
+  readonly lossUnit?: string;
   objective(batch: Batch, context: StepContext): Objective;
   /** Takes the gradient; default `objective.loss.backward()`. */
   backward?(objective: Objective): void;
   /** Counters, loss histories, fitted priors: whatever a resumed run needs besides weights. */
   trainState?(): Record<string, Tensor>;
   restoreTrainState?(state: ReadonlyMap<string, Tensor>): void;
+}
+
+/** A diffusion model: its forward process, its networks and its objective. */
+export interface DiffusionSystem<S extends SampleView = SampleView> extends ImageModel {
+  /** uint8 pixels to the system's own range, float. */
+  encode(pixels: Tensor): Tensor;
+  /** A finished latent to uint8 pixels; `state` is the one it is of. */
+  decode(z: Tensor, state?: S): Tensor;
   /** The first state of a sample; the driver owns the loop: one scope a step, every step reported. */
   start(request: SampleRequest): S;
   /** Step i = 0, 1, ... of `request.steps`. */
@@ -89,6 +100,8 @@ export interface BoundContext {
 
 /** A system whose likelihood has a variational bound. */
 export interface BoundedLikelihood {
+  /** T of the bound as trained; 0, the default, for continuous time. */
+  readonly steps?: number;
   /** One Monte-Carlo draw of every term, nats per image. */
   bound(batch: Batch, context: BoundContext): Bound;
 }
@@ -103,6 +116,37 @@ export interface PerTimeLoss {
 export interface ForwardView {
   /** A draw of z_t for each image at its time `t` `[B]`, `[B, C, H, W]` in the system's own range. */
   noised(batch: Batch, t: Tensor, streams: Streams): Tensor;
+}
+
+/** A state of a chain that images are noised to, to be walked back from there. */
+export interface ReconstructionStart {
+  /** Counted from 0: that of the first step. */
+  readonly index: number;
+  /** The variance of its noise, `1 - abar`. */
+  readonly beta: number;
+}
+
+export interface ReconstructionRequest extends Pick<ReconstructionStart, "index"> {
+  readonly sampler: string;
+  readonly pass: Pass;
+  /** One number per image, `[B]`. */
+  readonly condition?: Tensor | undefined;
+  /** Standard normal draws like the images: those of the noising for i = 0, then of each step. */
+  noise(i: number): Tensor;
+}
+
+/** A system that takes the noise away from images that it did not draw. */
+export interface Reconstruction {
+  readonly chain: GaussianChain;
+  /** The variance of the noise that a network of its own removes, where there is one. */
+  readonly firstBeta?: number;
+  /** The state whose noise is closest to variance `beta`. @throws UserError where there is no way back from it */
+  reconstructionStart(beta: number): ReconstructionStart;
+  /**
+   * What becomes of images x_0 that are noised to a state: x_t, and what is left after each of its steps back, the last of
+   * them the image; `[B, C, H, W]` in the system's own range, unclipped.
+   */
+  reconstruction(x0: Tensor, request: ReconstructionRequest): Generator<Tensor, void, undefined>;
 }
 
 /** A system with one noise schedule for all pixels of all images. */
@@ -157,6 +201,10 @@ export interface FlowLikelihood {
   flowOf(state: SampleView): ProbabilityFlow;
 }
 
+export function isDiffusion(system: ImageModel): system is DiffusionSystem {
+  return "step" in system;
+}
+
 export function hasBound<T extends DiffusionSystem>(system: T): system is T & BoundedLikelihood {
   return "bound" in system;
 }
@@ -171,6 +219,10 @@ export function hasPerTimeLoss<T extends DiffusionSystem>(system: T): system is 
 
 export function hasForwardView<T extends DiffusionSystem>(system: T): system is T & ForwardView {
   return "noised" in system;
+}
+
+export function hasReconstruction<T extends DiffusionSystem>(system: T): system is T & Reconstruction {
+  return "reconstruction" in system;
 }
 
 export function hasEncodedView<T extends DiffusionSystem>(system: T): system is T & EncodedView {

@@ -1,10 +1,9 @@
 /** Results of runs that compare: what each was measured on, and what all have in common. */
 import fs from "node:fs";
-import path from "node:path";
 import { UserError } from "../errors.js";
-import { explained } from "../io/index.js";
 import type { Config } from "./config.js";
 import type { Estimate } from "./evaluation.js";
+import { type EvaluationDocument, evaluationDocuments } from "./evaluation-documents.js";
 import { type MetricsRecord, readMetrics } from "./journal.js";
 import { openRun, type Run } from "./run-folder.js";
 import { runConfig } from "./trained.js";
@@ -32,27 +31,12 @@ export interface Source {
 /** The run in `dir` with its results of `metric`. @throws UserError for what is no run, and files that cannot be read */
 export function readSource(dir: string, metric: string): Source {
   const run = openRun(dir);
-  const { evaluation, metrics } = run.paths;
-  const names = fs.existsSync(evaluation)
-    ? fs.readdirSync(evaluation).filter((name) => /\.json$/.test(name))
-    : [];
-  const results = names.sort().flatMap((name) => {
-    const document = readDocument(path.join(evaluation, name));
-    return document.metric === metric ? [readResult(document)] : [];
-  });
+  const { metrics } = run.paths;
+  const results = evaluationDocuments(run)
+    .filter((document) => document.metric === metric)
+    .map(readResult);
   const records = fs.existsSync(metrics) ? readMetrics(run) : [];
   return { run, config: runConfig(run), records, results };
-}
-
-type Document = Readonly<Record<string, unknown>>;
-
-function readDocument(file: string): Document {
-  const text = explained("read", file, () => fs.readFileSync(file, "utf8"));
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new UserError(`${file}: expected a JSON document: delete it and measure anew`, { cause: error });
-  }
 }
 
 /** Facts that a result is measured by, in the order in which they are told, and how `evaluate` is asked for them. */
@@ -70,7 +54,7 @@ const facts: Readonly<Record<string, (value: unknown) => string>> = {
   atol: (atol) => ` --atol ${atol}`,
 };
 
-function readResult(document: Document): Result {
+function readResult(document: EvaluationDocument): Result {
   const {
     data,
     bitsPerDim,
@@ -172,6 +156,6 @@ function missing(
 }
 
 /** As a shell takes it for one word. */
-function quoted(word: string): string {
+export function quoted(word: string): string {
   return /^[\w./@%+=:,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }

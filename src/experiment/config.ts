@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { variantNames } from "../data/index.js";
 import { samplerNames } from "../diffusion/sampler/index.js";
-import { systems } from "../systems/index.js";
+import { models, systems } from "../systems/index.js";
 
 const positive = z.number().int().positive();
 
@@ -83,6 +83,9 @@ export const configSchema = z.discriminatedUnion("system", [
   z.strictObject({ system: z.literal("vdm"), model: systems.vdm.model.prefault({}), ...common }),
   z.strictObject({ system: z.literal("diffenc"), model: systems.diffenc.model.prefault({}), ...common }),
   z.strictObject({ system: z.literal("mulan"), model: systems.mulan.model.prefault({}), ...common }),
+  z.strictObject({ system: z.literal("ddgm"), model: systems.ddgm.model.prefault({}), ...common }),
+  z.strictObject({ system: z.literal("daed"), model: systems.daed.model.prefault({}), ...common }),
+  z.strictObject({ system: z.literal("classifier"), model: models.classifier.model.prefault({}), ...common }),
 ]);
 
 export type Config = z.output<typeof configSchema>;

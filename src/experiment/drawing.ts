@@ -2,8 +2,11 @@
 import type { Pass } from "../diffusion/denoiser.js";
 import { sample } from "../diffusion/sampler/index.js";
 import type { DiffusionSystem } from "../diffusion/system.js";
+import { UserError } from "../errors.js";
 import type { Pixels } from "../plot/index.js";
 import { fromTypedArray, noGrad, type Streams, scope, type Tensor } from "../torch/index.js";
+import { openSplit } from "./experiment.js";
+import type { Trained } from "./trained.js";
 
 export interface DrawRequest {
   readonly system: DiffusionSystem;
@@ -15,6 +18,9 @@ export interface DrawRequest {
   readonly device: string;
   /** Percentile at which predicted images are thresholded; not at all where absent. */
   readonly threshold?: number | undefined;
+  /** Of a discrete chain: which of its steps, and DDIM's noise. */
+  readonly respacing?: string | undefined;
+  readonly eta?: number | undefined;
   /** Images drawn at a time. Default 64. */
   readonly batchSize?: number;
   /** One number per image, where the system is conditional. */
@@ -75,6 +81,8 @@ export async function drawImages(request: DrawRequest): Promise<Drawn> {
         pass: request.pass,
         ...(condition ? { condition: fromTypedArray(condition, [n]).toDevice(request.device) } : {}),
         ...(request.threshold === undefined ? {} : { threshold: request.threshold }),
+        ...(request.respacing === undefined ? {} : { respacing: request.respacing }),
+        ...(request.eta === undefined ? {} : { eta: request.eta }),
       },
       {
         ...(request.signal ? { signal: request.signal } : {}),
@@ -107,4 +115,22 @@ export async function drawImages(request: DrawRequest): Promise<Drawn> {
       times: shown.map((done) => 1 - done / steps),
     },
   };
+}
+
+/** The conditioning number of each image: the class asked for, or all classes in turn. */
+export async function conditionOf(
+  { config }: Pick<Trained, "config">,
+  count: number,
+  asked: number | undefined,
+): Promise<Float32Array | undefined> {
+  if (config.model.condition !== "class") {
+    if (asked !== undefined)
+      throw new UserError("expected --class with a class-conditional run only (model.condition: class)");
+    return undefined;
+  }
+  const source = await openSplit(config, "train");
+  const classes = source.classes?.length ?? Math.max(...(source.labels ?? [0])) + 1;
+  if (asked !== undefined && asked >= classes)
+    throw new UserError(`expected a class from 0 to ${classes - 1}, got ${asked}`);
+  return Float32Array.from({ length: count }, (_, i) => asked ?? i % classes);
 }

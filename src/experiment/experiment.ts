@@ -9,10 +9,10 @@ import {
   openDataset,
   type Split,
 } from "../data/index.js";
-import type { Denoiser, Pass } from "../diffusion/denoiser.js";
-import type { Batch, DiffusionSystem } from "../diffusion/system.js";
+import type { Pass } from "../diffusion/denoiser.js";
+import { type Batch, type ImageModel, isDiffusion } from "../diffusion/system.js";
 import { UserError } from "../errors.js";
-import { createSystem } from "../systems/index.js";
+import { type BuiltSystem, createModel } from "../systems/index.js";
 import {
   type FloatDtype,
   fromTypedArray,
@@ -52,15 +52,34 @@ export async function openSplit(config: Config, split: Split, onProgress?: OnPro
     throw new UserError(
       `expected labels in data set "${name}" for model.condition class, found none: set model.condition=none`,
     );
+  if (config.system === "classifier") checkClasses(source, config.model.classes);
   return source;
 }
 
-/** The system that a config describes for images of this shape, without parameters yet. */
-export function buildSystem(
+/** @throws UserError where a label is none of `classes` */
+function checkClasses({ name, split, labels }: ImageSource, classes: number): void {
+  let found = 0;
+  for (const label of labels ?? []) found = Math.max(found, label + 1);
+  if (found > classes)
+    throw new UserError(
+      `expected ${classes} classes in the ${split} images of "${name}", found labels up to ${found - 1}: set model.classes=${found}`,
+    );
+}
+
+/** What a config describes for images of this shape, without parameters yet. */
+export function buildModel(
   config: Config,
   shape: readonly [number, number, number],
-): { system: DiffusionSystem; denoiser: Denoiser } {
-  return createSystem(config, { shape });
+): BuiltSystem<ImageModel> {
+  return createModel(config, { shape });
+}
+
+/** The diffusion model that a config describes. @throws UserError where it describes something else */
+export function buildSystem(config: Config, shape: readonly [number, number, number]): BuiltSystem {
+  const { system, network } = buildModel(config, shape);
+  if (!isDiffusion(system))
+    throw new UserError(`expected the config of a diffusion model, got system: ${config.system}`);
+  return { system, network };
 }
 
 /** The images of `indices` as a batch on a device, augmented where `augmentWith` gives the streams to draw from. */

@@ -20,6 +20,7 @@ export {
   estimateBound,
 } from "./evaluation.js";
 export {
+  buildModel,
   buildSystem,
   evaluationPass,
   type Machine,

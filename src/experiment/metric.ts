@@ -1,8 +1,11 @@
 /** What a metric is: it says what there is to measure of a trained system, and what the numbers mean. */
 import type { Split } from "../data/index.js";
+import type { ImageModel } from "../diffusion/system.js";
 import type { JsonObject } from "./checkpoint-files.js";
 import type { FlowSettings } from "./flow-settings.js";
+import type { ReconstructionSettings } from "./measure-reconstruction.js";
 import { type Provenance, provenance } from "./provenance.js";
+import type { QualitySettings } from "./quality-settings.js";
 import type { Trained } from "./trained.js";
 import { doWork, type Measured, type Work, type WorkOptions } from "./work.js";
 
@@ -19,6 +22,12 @@ export interface MeasureRequest {
   readonly schedule?: "mean" | "linear" | undefined;
   /** How the probability-flow ODE is used, where it is. */
   readonly flow?: Partial<FlowSettings> | undefined;
+  /** What samples are compared with, and how, where they are. */
+  readonly quality?: Partial<QualitySettings> | undefined;
+  /** From which noise images are brought back, and whose, where they are. */
+  readonly reconstruction?: ReconstructionSettings | undefined;
+  /** A line for people about what takes long. */
+  log?(line: string): void;
 }
 
 /** What the numbers say. */
@@ -30,16 +39,18 @@ export interface Finding {
 }
 
 /** Work whose result is a document. */
-export interface Measurement extends Work<Finding> {
+export interface Measurement extends Work<Finding | Promise<Finding>> {
   /** Of its result's file, without the ending: a result is replaced by another of the same kind alone. */
   readonly name: string;
   /** What was measured, on what and how: everything that the numbers depend on. */
   readonly facts: JsonObject;
   readonly machine: Pick<Provenance, "libtorch" | "device" | "threads" | "precision">;
+  /** Removes what pieces have left beside their numbers, once the result is written. */
+  clean?(): void;
 }
 
-/** Plans the measurement of a trained system. @throws UserError for a system that it cannot measure */
-export type Metric = (trained: Trained, request: MeasureRequest) => Promise<Measurement>;
+/** Plans the measurement of whatever was trained. @throws UserError for what it cannot measure */
+export type Metric = (trained: Trained<ImageModel>, request: MeasureRequest) => Promise<Measurement>;
 
 export interface MetricResult {
   /** For people, a few lines. */
@@ -49,12 +60,12 @@ export interface MetricResult {
 }
 
 /** The result of a measurement all of whose pieces are done, in `seconds` of work. */
-export function resultOf(
+export async function resultOf(
   { facts, machine, summarise }: Measurement,
   measured: readonly Measured[],
   seconds: number,
-): MetricResult {
-  const { summary, values } = summarise(measured);
+): Promise<MetricResult> {
+  const { summary, values } = await summarise(measured);
   return { summary, document: { ...values, ...facts, seconds, provenance: provenance(machine) } };
 }
 

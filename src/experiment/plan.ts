@@ -2,7 +2,7 @@
 import { catalogue } from "../data/index.js";
 import { resolvePrecision } from "../torch/index.js";
 import type { Config } from "./config.js";
-import { buildSystem, openSplit } from "./experiment.js";
+import { buildModel, openSplit } from "./experiment.js";
 import { stringifyConfig } from "./load-config.js";
 
 export interface Plan {
@@ -20,8 +20,8 @@ export interface Plan {
   };
 }
 
-/** Known data sets are not opened for their shape. */
-async function imageShape(config: Config): Promise<readonly [number, number, number]> {
+/** `[C, H, W]` of the images of a config. Known data sets are not opened for it. */
+export async function imageShape(config: Config): Promise<readonly [number, number, number]> {
   const known = catalogue.find(({ name }) => name === config.data.name)?.shape;
   if (!known) return (await openSplit(config, "train")).shape;
   const { size } = config.data;
@@ -36,15 +36,15 @@ const inFlight = 1.5;
 
 export async function planOf(config: Config): Promise<Plan> {
   const shape = await imageShape(config);
-  const { system, denoiser } = buildSystem(config, shape);
+  const { system, network } = buildModel(config, shape);
   const parameters = system.parameterCount();
-  const elements = denoiser.activations?.(shape[1], shape[2]);
+  const elements = network.activations?.(shape[1], shape[2]);
   const width = resolvePrecision(config.precision, config.device) === "float32" ? 4 : 2;
   return {
     config,
     imageShape: shape,
     parameters,
-    flopsPerImage: denoiser.flops?.(shape[1], shape[2]),
+    flopsPerImage: network.flops?.(shape[1], shape[2]),
     memory: {
       parameterBytes: parameters * 4 * 5,
       activationBytes:

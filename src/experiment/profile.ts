@@ -1,7 +1,7 @@
 /** Where the time of a training step goes. */
 import { type ProfileRow, profile, Streams } from "../torch/index.js";
 import type { Config } from "./config.js";
-import { buildSystem, openSplit, prepareMachine } from "./experiment.js";
+import { buildModel, openSplit, prepareMachine } from "./experiment.js";
 import { Trainer } from "./trainer.js";
 
 const warmUp = 3;
@@ -18,7 +18,7 @@ export interface StepProfile {
 export async function profileTraining(config: Config): Promise<StepProfile> {
   const machine = prepareMachine(config);
   const source = await openSplit(config, "train");
-  const { system } = buildSystem(config, source.shape);
+  const { system } = buildModel(config, source.shape);
   system.initialise(new Streams(config.train.seed), { device: machine.device });
   const trainer = new Trainer(config, machine, system, source);
   for (let i = 0; i < warmUp; i++) trainer.advance();

@@ -1,5 +1,5 @@
 /** A new run that starts from the weights of another. */
-import type { DiffusionSystem } from "../diffusion/system.js";
+import type { ImageModel } from "../diffusion/system.js";
 import { UserError } from "../errors.js";
 import { loadTensors } from "../torch/index.js";
 import { newestWholeCheckpoint } from "./checkpoint-files.js";
@@ -9,11 +9,7 @@ import { openRun } from "./run-folder.js";
  * Puts the averaged weights of the run in `dir` into the parameters of the same names; says how many, for the log.
  * @throws UserError where the run has no checkpoint, no parameter in common, or one of another shape
  */
-export function startFrom(
-  system: DiffusionSystem,
-  dir: string,
-  { device }: { readonly device: string },
-): string {
+export function startFrom(system: ImageModel, dir: string, { device }: { readonly device: string }): string {
   const { checkpoint } = newestWholeCheckpoint(openRun(dir));
   const file = checkpoint?.files.ema;
   if (!checkpoint || !file)

@@ -1,6 +1,12 @@
 /** What a measurement is of: its images, its weights and its draws, described in one way for every metric. */
 import type { ImageSource } from "../data/index.js";
-import { type Batch, hasReplaceableSchedule } from "../diffusion/system.js";
+import {
+  type Batch,
+  hasBound,
+  hasReplaceableSchedule,
+  type ImageModel,
+  isDiffusion,
+} from "../diffusion/system.js";
 import { UserError } from "../errors.js";
 import { type FloatDtype, Streams, torchVersion } from "../torch/index.js";
 import type { JsonObject } from "./checkpoint-files.js";
@@ -32,6 +38,8 @@ export interface Peculiar {
   readonly draws?: number;
   /** What else the numbers depend on. */
   readonly options?: JsonObject;
+  /** Images in the place of the run's own. */
+  readonly source?: ImageSource;
   /** Options that are not the usual ones, for the result's name. */
   readonly variant?: readonly string[];
 }
@@ -42,14 +50,14 @@ function replacedBy(schedule: MeasureRequest["schedule"]): string {
 }
 
 export async function subjectOf(
-  trained: Trained,
+  trained: Trained<ImageModel>,
   request: MeasureRequest,
   peculiar: Peculiar,
 ): Promise<Subject> {
   const { config, run, step, ema, system } = trained;
   const { schedule } = request;
   if (schedule !== undefined) {
-    if (!hasReplaceableSchedule(system))
+    if (!isDiffusion(system) || !hasReplaceableSchedule(system))
       throw new UserError(
         `expected a system whose schedule can be replaced for --schedule ${schedule}, got ${config.system}`,
       );
@@ -59,11 +67,11 @@ export async function subjectOf(
   const { seed } = request;
   const machine = { ...trained.machine, precision: peculiar.precision ?? trained.machine.precision };
   const split = request.split ?? config.data.evaluationSplit;
-  const source = await openSplit(config, split);
+  const source = peculiar.source ?? (await openSplit(config, split));
   const images = Math.min(request.images ?? config.evaluate.images ?? source.length, source.length);
   const passes = request.passes ?? config.evaluate.passes;
   const batchSize = request.batchSize ?? config.evaluate.batchSize;
-  const steps = request.steps ?? config.model.steps;
+  const steps = request.steps ?? (isDiffusion(system) && hasBound(system) ? (system.steps ?? 0) : 0);
   const { precision } = machine;
   const facts = {
     ...{ metric, images, passes, ...options, split, ema, precision, step, steps, seed, batchSize },
@@ -74,7 +82,7 @@ export async function subjectOf(
       name: source.name,
       fingerprint: source.fingerprint,
       shape: source.shape,
-      ...(config.data.size === undefined ? {} : { size: config.data.size }),
+      ...(config.data.size === undefined || peculiar.source ? {} : { size: config.data.size }),
       dequantisation,
       augmentation: config.data.augment,
     },

@@ -1,20 +1,18 @@
 /** A run as something to measure and to draw from: its config, its system, and the weights of a checkpoint. */
-import type { Denoiser } from "../diffusion/denoiser.js";
-import type { DiffusionSystem } from "../diffusion/system.js";
+import { type DiffusionSystem, type ImageModel, isDiffusion } from "../diffusion/system.js";
 import { UserError } from "../errors.js";
 import { loadTensors } from "../torch/index.js";
 import { type Checkpoint, newestWholeCheckpoint, openCheckpoint } from "./checkpoint-files.js";
 import { type Config, configSchema } from "./config.js";
-import { buildSystem, type Machine, prepareMachine } from "./experiment.js";
+import { buildModel, type Machine, prepareMachine } from "./experiment.js";
 import { loadConfig } from "./load-config.js";
 import { type OpenedRun, openRun } from "./run-folder.js";
 
-export interface Trained {
+export interface Trained<S extends ImageModel = DiffusionSystem> {
   readonly run: OpenedRun;
   readonly config: Config;
   readonly machine: Machine;
-  readonly system: DiffusionSystem;
-  readonly denoiser: Denoiser;
+  readonly system: S;
   /** Steps that the weights were trained for. */
   readonly step: number;
   /** Whether they are the moving average. */
@@ -67,14 +65,27 @@ export function runConfig(run: OpenedRun, overrides: readonly string[] = []): Co
   return config;
 }
 
-/** @throws UserError where there is no such run or no whole checkpoint. */
+/** @throws UserError where there is no such run, no whole checkpoint, or no diffusion model in it. */
 export function openTrained(dir: string, request: TrainedRequest): Trained {
+  return asDiffusion(openAnyTrained(dir, request));
+}
+
+/** @throws UserError where what was trained is no diffusion model */
+export function asDiffusion(trained: Trained<ImageModel>): Trained {
+  const { system, config, run } = trained;
+  if (!isDiffusion(system))
+    throw new UserError(`expected the run of a diffusion model, got ${run.dir}, a ${config.system}`);
+  return { ...trained, system };
+}
+
+/** Whatever was trained. @throws UserError where there is no such run or no whole checkpoint. */
+export function openAnyTrained(dir: string, request: TrainedRequest): Trained<ImageModel> {
   const run = openRun(dir);
   const config = runConfig(run, request.overrides);
   const { checkpoint, warnings } = choose(run, request.step);
   const machine = prepareMachine(config);
   const shape = imageShape(checkpoint, run);
-  const { system, denoiser } = buildSystem(config, shape);
+  const { system } = buildModel(config, shape);
   const stem = request.weights === "ema" ? "ema" : "weights";
   const file = checkpoint.files[stem];
   if (!file)
@@ -89,7 +100,6 @@ export function openTrained(dir: string, request: TrainedRequest): Trained {
     config,
     machine,
     system,
-    denoiser,
     step: checkpoint.step,
     ema: request.weights === "ema",
     warnings,

@@ -1,14 +1,17 @@
 /** One training step after another, and the state between two of them. Knows nothing of files. */
 import { BatchOrder, type ImageSource } from "../data/index.js";
-import type { DiffusionSystem } from "../diffusion/system.js";
+import type { DiffusionSystem, ImageModel } from "../diffusion/system.js";
 import { UserError } from "../errors.js";
 import { AdamW } from "../nn/index.js";
-import { noGrad, Streams, scope, stack, type Tensor, zeros } from "../torch/index.js";
+import { noGrad, Streams, scope, stack, type Tensor, tensor, zeros } from "../torch/index.js";
 import type { Config } from "./config.js";
 import { type Machine, readBatch } from "./experiment.js";
 
-/** Means over the steps since the last reading, in bits/dim. */
+/** Means over the steps since the last reading. */
 export interface Reading {
+  /** In the system's `lossUnit`. */
+  readonly loss: number;
+  /** The same where that is bits/dim; NaN where it is not. */
   readonly bitsPerDim: number;
   readonly terms: Readonly<Record<string, number>>;
   readonly learningRate: number;
@@ -41,8 +44,8 @@ function checkPart(
  * Trains a system. Step k draws everything it needs from streams keyed by (seed, k), so that the state between two
  * steps is the weights, their average, the optimiser's moments and k: nothing else has to be saved.
  */
-export class Trainer {
-  readonly system: DiffusionSystem;
+export class Trainer<S extends ImageModel = DiffusionSystem> {
+  readonly system: S;
   readonly optimiser: AdamW;
   readonly #config: Config;
   readonly #machine: Machine;
@@ -55,7 +58,7 @@ export class Trainer {
   #learningRate = 0;
 
   /** `system` must have its parameters. */
-  constructor(config: Config, machine: Machine, system: DiffusionSystem, source: ImageSource) {
+  constructor(config: Config, machine: Machine, system: S, source: ImageSource) {
     this.system = system;
     this.#config = config;
     this.#machine = machine;
@@ -126,9 +129,10 @@ export class Trainer {
   read(): Reading | undefined {
     const sums = this.#sums;
     if (!sums || this.#summed === 0) return undefined;
-    const [bitsPerDim = Number.NaN, ...terms] = sums.toArray().map((sum) => sum / this.#summed);
+    const [loss = Number.NaN, ...terms] = sums.toArray().map((sum) => sum / this.#summed);
     const reading = {
-      bitsPerDim,
+      loss,
+      bitsPerDim: this.system.lossUnit === undefined ? loss : Number.NaN,
       terms: Object.fromEntries(this.#termNames.map((name, i) => [name, terms[i] as number])),
       learningRate: this.#learningRate,
       steps: this.#summed,
@@ -153,6 +157,7 @@ export class Trainer {
   /** Everything a checkpoint holds, by file. The tensors are the live ones. */
   tensors(): TrainerTensors {
     const { first, second, average } = this.optimiser;
+    const begun = tensor(this.optimiser.begun, { dtype: "float64" });
     const names = Array.from(this.system.namedParameters(), ([name]) => name);
     const named = (prefix: string, tensors: readonly Tensor[]): [string, Tensor][] =>
       names.map((name, i) => [prefix + name, tensors[i] as Tensor]);
@@ -163,7 +168,7 @@ export class Trainer {
     return {
       weights: this.system.values(),
       ema: named("", average),
-      optimiser: [...named("first.", first), ...named("second.", second), ...system],
+      optimiser: [...named("first.", first), ...named("second.", second), ["begun", begun], ...system],
     };
   }
 
@@ -185,6 +190,9 @@ export class Trainer {
       copy(first, "first.", files.optimiser);
       copy(second, "second.", files.optimiser);
     });
+    // Checkpoints of before there was this entry are of parameters that all began at once.
+    const begun = files.optimiser.get("begun")?.toArray() ?? names.map(() => 0);
+    this.optimiser.begun.splice(0, names.length, ...begun);
     const state = new Map<string, Tensor>();
     for (const [name, value] of files.optimiser)
       if (name.startsWith("system.")) state.set(name.slice("system.".length), value);

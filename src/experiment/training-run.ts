@@ -3,7 +3,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
 import type { ImageSource } from "../data/index.js";
-import { hasBound } from "../diffusion/system.js";
+import { hasBound, type ImageModel, isDiffusion } from "../diffusion/system.js";
 import { UserError } from "../errors.js";
 import { makeFolder, removeLeftovers, writeFileAtomic } from "../io/index.js";
 import { loadTensors, Streams, torchVersion, toStored } from "../torch/index.js";
@@ -12,7 +12,7 @@ import type { Config } from "./config.js";
 import { drawImages } from "./drawing.js";
 import { type BoundEstimate, estimateBound } from "./evaluation.js";
 import {
-  buildSystem,
+  buildModel,
   evaluationPass,
   type Machine,
   openSplit,
@@ -53,7 +53,11 @@ export interface TrainingResult {
   /** Time spent training, over all its sessions. */
   readonly seconds: number;
   readonly outcome: "finished" | "interrupted" | "nothing-to-do";
-  /** The last means of the training bound, bits/dim. */
+  /** The last means of the training loss. */
+  readonly loss: number | null;
+  /** What the loss counts: `bits/dim`, or what the system says. */
+  readonly lossUnit: string;
+  /** The loss where it is a bound in bits/dim. */
   readonly bitsPerDim: number | null;
 }
 
@@ -84,7 +88,7 @@ export async function trainRun(request: TrainingRequest): Promise<TrainingResult
       step: checkpoint.step,
       seconds,
       outcome: "nothing-to-do",
-      bitsPerDim: lastBits(run),
+      ...lastLoss(run),
     };
 
   const machine = prepareMachine(config);
@@ -109,9 +113,9 @@ export async function trainRun(request: TrainingRequest): Promise<TrainingResult
 function makeTrainer(
   { config, report }: TrainingRequest,
   o: { readonly machine: Machine; readonly source: ImageSource; readonly begins: "anew" | "resumed" },
-): Trainer {
+): Trainer<ImageModel> {
   const { device } = o.machine;
-  const { system } = buildSystem(config, o.source.shape);
+  const { system } = buildModel(config, o.source.shape);
   system.initialise(new Streams(config.train.seed), { device });
   if (o.begins === "anew" && config.train.from !== null)
     report.log(startFrom(system, config.train.from, { device }));
@@ -130,9 +134,20 @@ function timeUntil(run: Run, step: number, key: "seconds" | "cpuSeconds"): numbe
   return (last?.[key] as number | undefined) ?? 0;
 }
 
-function lastBits(run: Run): number | null {
+/** What a training came to, as `TrainingResult` says it. */
+type LastLoss = Pick<TrainingResult, "loss" | "lossUnit" | "bitsPerDim">;
+
+function lastLoss(run: Run): LastLoss {
   const last = readMetrics(run).findLast((r) => r.event === "train");
-  return typeof last?.bitsPerDim === "number" ? last.bitsPerDim : null;
+  if (typeof last?.lossUnit === "string")
+    return { ...lossIn(last.lossUnit, typeof last.loss === "number" ? last.loss : null) };
+  return lossIn(bitsUnit, typeof last?.bitsPerDim === "number" ? last.bitsPerDim : null);
+}
+
+const bitsUnit = "bits/dim";
+
+function lossIn(lossUnit: string, loss: number | null): LastLoss {
+  return { loss, lossUnit, bitsPerDim: lossUnit === bitsUnit ? loss : null };
 }
 
 class Training {
@@ -142,17 +157,17 @@ class Training {
   readonly #signal: AbortSignal | undefined;
   readonly #machine: Machine;
   readonly #source: ImageSource;
-  readonly #trainer: Trainer;
+  readonly #trainer: Trainer<ImageModel>;
   readonly #journal: Journal;
   readonly #secondsBefore: number;
   readonly #cpuBefore: number;
   readonly #cpuStart = process.cpuUsage();
   #started = 0;
-  #bits: number | null = null;
+  #loss: number | null = null;
 
   constructor(
     { run, config, report, signal }: TrainingRequest,
-    { machine, source, trainer }: { machine: Machine; source: ImageSource; trainer: Trainer },
+    { machine, source, trainer }: { machine: Machine; source: ImageSource; trainer: Trainer<ImageModel> },
     at: Standing,
   ) {
     this.#run = run;
@@ -253,15 +268,16 @@ class Training {
   #read(): Reading | undefined {
     const reading = this.#trainer.read();
     if (!reading) return undefined;
-    if (!Number.isFinite(reading.bitsPerDim)) this.#fail(`the loss became ${reading.bitsPerDim}`);
-    this.#bits = reading.bitsPerDim;
-    const { bitsPerDim, terms, learningRate } = reading;
+    const { loss, terms, learningRate } = reading;
+    if (!Number.isFinite(loss)) this.#fail(`the loss became ${loss}`);
+    this.#loss = loss;
+    const { lossUnit } = this.#trainer.system;
     this.#journal.record({
       event: "train",
       step: this.#trainer.step,
       seconds: this.#seconds(),
       cpuSeconds: this.#cpuSeconds(),
-      bitsPerDim,
+      ...(lossUnit === undefined ? { bitsPerDim: loss } : { loss, lossUnit }),
       ...terms,
       learningRate,
     });
@@ -310,13 +326,14 @@ class Training {
       step: this.#trainer.step,
       seconds: this.#seconds(),
       outcome,
-      bitsPerDim: this.#bits,
+      ...lossIn(this.#trainer.system.lossUnit ?? bitsUnit, this.#loss),
     };
   }
 
   /** A grid of samples of the averaged weights. */
   async #draw(): Promise<void> {
     const { step, system, optimiser } = this.#trainer;
+    if (!isDiffusion(system)) return;
     const { count, steps, sampler } = this.#config.sample;
     const restore = optimiser.useAverage();
     try {
@@ -352,7 +369,7 @@ class Training {
   /** The bound of the evaluation split with the averaged weights. */
   async #evaluate(): Promise<void> {
     const { step, system, optimiser } = this.#trainer;
-    if (!hasBound(system)) return;
+    if (!isDiffusion(system) || !hasBound(system)) return;
     const source = await openSplit(this.#config, this.#config.data.evaluationSplit);
     const { images = source.length, passes, batchSize } = this.#config.evaluate;
     const restore = optimiser.useAverage();

@@ -33,6 +33,8 @@ export interface Work<R> {
   readonly pieces: readonly Piece[];
   /** The same numbers whenever and wherever it is asked, in any order. */
   measure(piece: Piece, options: PieceOptions): Numbers | Promise<Numbers>;
+  /** Whether what a kept piece refers to, a file, is still there; where not, it is measured again. Default: it is. */
+  holds?(piece: Piece, numbers: Numbers): boolean;
   /** What the numbers of all pieces say; `measured` is in the order of `pieces`. */
   summarise(measured: readonly Measured[]): R;
 }

@@ -26,3 +26,26 @@ export function writeNpz(
   );
   writeFileAtomic(file, zipSync(entries, { level: 6, mtime: new Date(1980, 0, 1) }));
 }
+
+/** Images `[N, C, H, W]` as the array `[N, H, W, C]` that others expect under the name arr_0. */
+export function channelsLast({
+  data,
+  count,
+  channels,
+  height,
+  width,
+}: {
+  readonly data: Uint8Array;
+  readonly count: number;
+  readonly channels: number;
+  readonly height: number;
+  readonly width: number;
+}): { shape: number[]; data: Uint8Array } {
+  const out = new Uint8Array(data.length);
+  const plane = height * width;
+  for (let n = 0; n < count; n++)
+    for (let c = 0; c < channels; c++)
+      for (let i = 0; i < plane; i++)
+        out[(n * plane + i) * channels + c] = data[(n * channels + c) * plane + i] as number;
+  return { shape: [count, height, width, channels], data: out };
+}

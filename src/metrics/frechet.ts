@@ -1,5 +1,6 @@
 /** The Frechet distance between Gaussians fitted to two sets of features. */
-import { operator, operatorMany, scope, type Tensor } from "../torch/index.js";
+import { operator, operatorMany, scope, stack, type Tensor, zeros } from "../torch/index.js";
+import { overRows } from "./tiles.js";
 
 const symmetricEigen = operatorMany("aten::linalg_eigh");
 const trace = operator("aten::trace");
@@ -20,16 +21,16 @@ export function fitGaussian(features: Tensor): GaussianFit {
   const count = features.dim(0);
   if (count < 2) throw new Error(`expected at least 2 feature vectors for a covariance, got ${count}`);
   return scope(() => {
-    const x = features.to("float64");
-    const mean = x.mean([0]);
-    const centred = x.sub(mean);
-    return {
-      mean,
-      covariance: centred
-        .transpose(0, 1)
-        .matmul(centred)
-        .div(count - 1),
-    };
+    const mean = stack(overRows(features, (rows) => rows.sum([0])))
+      .sum([0])
+      .div(count);
+    const width = features.dim(1);
+    const scatter = zeros([width, width], { dtype: "float64", device: features.device });
+    overRows(features, (rows) => {
+      const centred = rows.sub(mean);
+      scatter.add_(centred.transpose(0, 1).matmul(centred));
+    });
+    return { mean, covariance: scatter.div(count - 1) };
   });
 }
 

@@ -18,6 +18,22 @@ export function timestepEmbedding(tau: Tensor, dim: number): Tensor {
 }
 
 /**
+ * Sinusoidal embedding of step numbers `t` `[B]`, float64 `[B, dim]`: `arg_i = t exp(-i ln(10000) / half)`, all cosines
+ * first, then all sines, a zero last where dim is odd (guided-diffusion, `timestep_embedding`).
+ */
+export function stepEmbedding(t: Tensor, dim: number): Tensor {
+  const options = { dtype: "float64", device: t.device } as const;
+  const half = Math.floor(dim / 2);
+  const frequencies = arange(0, half, 1, options)
+    .mul(-Math.log(10000) / half)
+    .exp();
+  const args = t.to("float64").unsqueeze(1).mul(frequencies);
+  const parts = [args.cos(), args.sin()];
+  if (dim % 2 === 1) parts.push(zeros([t.dim(0), 1], options));
+  return cat(parts, 1);
+}
+
+/**
  * Fourier features of `z` `[B, C, ...]` along the channels, `[B, 2 K C, ...]`: angular frequencies `2 pi 2^n`, each channel
  * with every exponent in turn, all sines, then all cosines (VDM, appendix C). Arguments reach thousands of radians:
  * never in half precision.

@@ -5,6 +5,14 @@ import { choiceOf, createPart, partsOf } from "../parts.js";
 import { VdmUnet } from "./vdm-unet.js";
 
 export { AttentionBlock, ResidualBlock } from "./blocks.js";
+export { type Classified, type ClassifierNetwork, spatialChannels } from "./classifier-network.js";
+export {
+  type ClassifierContext,
+  type ClassifierNetworkConfig,
+  classifierSchema,
+  createClassifierNetwork,
+} from "./classifiers.js";
+export { ConvNet, type ConvNetOptions } from "./convnet.js";
 export {
   type EncoderLayout,
   EncoderMlp,
@@ -12,16 +20,36 @@ export {
   type EncoderUnetOptions,
   encoderLevels,
 } from "./data-encoder.js";
+export { Edsr, type EdsrOptions } from "./edsr.js";
 export { createEncoder, type EncoderConfig, type EncoderContext, encoderSchema } from "./encoders.js";
-export { fourierFeatures, timestepEmbedding } from "./features.js";
+export { fourierFeatures, stepEmbedding, timestepEmbedding } from "./features.js";
+export {
+  type AttentionOrder,
+  GuidedAttention,
+  type GuidedAttentionOptions,
+} from "./guided/attention.js";
+export type { Resampling } from "./guided/resampling.js";
+export {
+  GuidedResidualBlock,
+  type GuidedResidualBlockOptions,
+  type Modulation,
+} from "./guided/residual-block.js";
+export { GuidedUnet, type GuidedUnetOptions } from "./guided-unet.js";
 export { LatentCnn, type LatentOptions, LatentUnet, type LatentUnetOptions } from "./latent-encoder.js";
 export {
   createLatentEncoder,
   type LatentEncoderConfig,
   latentEncoderSchema,
 } from "./latent-encoders.js";
+export { LeNet, type LeNetOptions } from "./lenet.js";
 export { Mlp, type MlpOptions } from "./mlp.js";
 export type { AttentionPlace } from "./stages.js";
+export {
+  createStepNetwork,
+  type StepNetworkConfig,
+  type StepNetworkContext,
+  stepNetworkSchema,
+} from "./step-networks.js";
 export { VdmUnet, type VdmUnetOptions } from "./vdm-unet.js";
 
 /** What a network is told of the problem it serves. */

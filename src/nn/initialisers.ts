@@ -50,3 +50,14 @@ export function lecunNormal(fanIn: number): Initialiser {
         .mul(Math.SQRT2 * deviation);
     });
 }
+
+/** PyTorch's default of convolutions and linear maps, for weight and bias alike: uniform between `-+1 / sqrt(fanIn)`. */
+export function fanInUniform(fanIn: number): Initialiser {
+  const bound = 1 / Math.sqrt(fanIn);
+  return (shape, generator) =>
+    scope(() =>
+      rand(shape, generator, float64)
+        .mul(2 * bound)
+        .sub(bound),
+    );
+}

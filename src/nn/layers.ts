@@ -6,26 +6,41 @@ import { Module, Parameter } from "./module.js";
 export interface ConvolutionOptions {
   /** Odd kernel width; zero padding keeps the image size. Default 3. */
   readonly kernel?: number;
-  /** Law of the kernel; default lecun normal. The bias starts at 0. */
+  /** Positions from one window to the next; default 1. */
+  readonly stride?: number;
+  /** `valid` pads nothing: the image loses `kernel - 1` rows and columns. Default `same`. */
+  readonly padding?: "same" | "valid";
+  /** Law of the kernel; default lecun normal. */
   readonly law?: Initialiser;
+  /** Default: the bias starts at 0. */
+  readonly biasLaw?: Initialiser;
 }
 
-/** Cross-correlation, stride 1, "same" zero padding: `[B, in, H, W] -> [B, out, H, W]`. */
+/** Cross-correlation with stride s, zero padding: `[B, in, H, W] -> [B, out, ceil(H / s), ceil(W / s)]` where that is "same". */
 export class Convolution extends Module {
   readonly weight: Parameter;
   readonly bias: Parameter;
+  readonly #stride: number;
   readonly #padding: number;
 
   constructor(channelsIn: number, channelsOut: number, options: ConvolutionOptions = {}) {
     super();
-    const { kernel = 3, law = lecunNormal(kernel * kernel * channelsIn) } = options;
+    const {
+      kernel = 3,
+      stride = 1,
+      padding = "same",
+      law = lecunNormal(kernel * kernel * channelsIn),
+      biasLaw = zero,
+    } = options;
     this.weight = new Parameter([channelsOut, channelsIn, kernel, kernel], law, { format: "channelsLast" });
-    this.bias = new Parameter([channelsOut], zero, { decay: false });
-    this.#padding = (kernel - 1) / 2;
+    this.bias = new Parameter([channelsOut], biasLaw, { decay: false });
+    this.#stride = stride;
+    this.#padding = padding === "same" ? (kernel - 1) / 2 : 0;
   }
 
   forward(x: Tensor): Tensor {
-    return conv2d(x, this.weight.value, this.bias.value, { padding: this.#padding });
+    const options = { stride: this.#stride, padding: this.#padding };
+    return conv2d(x, this.weight.value, this.bias.value, options);
   }
 }
 
@@ -55,6 +70,8 @@ export class TransposedConvolution extends Module {
 export interface LinearOptions {
   readonly law?: Initialiser;
   readonly bias?: "with" | "without";
+  /** Default: the bias starts at 0. */
+  readonly biasLaw?: Initialiser;
 }
 
 /** `x W^T + b` on the last dimension. */
@@ -65,7 +82,9 @@ export class Linear extends Module {
   constructor(featuresIn: number, featuresOut: number, options: LinearOptions = {}) {
     super();
     this.weight = new Parameter([featuresOut, featuresIn], options.law ?? lecunNormal(featuresIn));
-    this.bias = options.bias === "without" ? undefined : new Parameter([featuresOut], zero, { decay: false });
+    const biasLaw = options.biasLaw ?? zero;
+    this.bias =
+      options.bias === "without" ? undefined : new Parameter([featuresOut], biasLaw, { decay: false });
   }
 
   forward(x: Tensor): Tensor {

@@ -60,17 +60,19 @@ export class Parameter {
   }
 }
 
-/** Anything with parameters: its own fields that are parameters, modules or arrays of modules, in their order. */
+/** The parameters in a field called `name`. What is none and holds none counts as a position of its array alone. */
+function* parametersIn(value: unknown, name: string): Generator<[name: string, parameter: Parameter]> {
+  if (value instanceof Parameter) yield [name, value];
+  else if (value instanceof Module) yield* value.namedParameters(`${name}.`);
+  else if (Array.isArray(value))
+    for (const [i, item] of value.entries()) yield* parametersIn(item, `${name}.${i}`);
+}
+
+/** Anything with parameters: its own fields that are parameters, modules or arrays of them, nested too, in their order. */
 export abstract class Module {
   /** Every parameter with its dotted path, e.g. `network.down.0.norm1.weight`. */
   *namedParameters(prefix = ""): Generator<[name: string, parameter: Parameter]> {
-    for (const [key, value] of Object.entries(this)) {
-      if (value instanceof Parameter) yield [prefix + key, value];
-      else if (value instanceof Module) yield* value.namedParameters(`${prefix}${key}.`);
-      else if (Array.isArray(value))
-        for (const [i, item] of value.entries())
-          if (item instanceof Module) yield* item.namedParameters(`${prefix}${key}.${i}.`);
-    }
+    for (const [key, value] of Object.entries(this)) yield* parametersIn(value, prefix + key);
   }
 
   parameters(): Parameter[] {

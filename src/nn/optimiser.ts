@@ -37,17 +37,11 @@ export function learningRateAt(
   }
 }
 
-/** Parameters, by their places, that share a factor of the learning rate. */
-interface RateGroup {
+/** Parameters, by their places, that share a factor of the learning rate and the step at which they began. */
+interface Group {
   readonly factor: number;
-  readonly members: readonly number[];
-}
-
-function groupsOf(factors: readonly number[]): readonly RateGroup[] {
-  return [...new Set(factors)].map((factor) => ({
-    factor,
-    members: factors.flatMap((other, i) => (other === factor ? [i] : [])),
-  }));
+  readonly begun: number;
+  readonly members: number[];
 }
 
 /**
@@ -56,7 +50,8 @@ function groupsOf(factors: readonly number[]): readonly RateGroup[] {
  *   m = b1 m + (1 - b1) g,  v = b2 v + (1 - b2) g^2
  *   p -= lr (m / (1 - b1^k) / (sqrt(v / (1 - b2^k)) + eps) + weightDecay p),  ema += (1 - rate) (p - ema)
  *
- * The average starts at the initial parameters, without warm-up or debiasing (VDM's official settings).
+ * The average starts at the initial parameters, without warm-up or debiasing (VDM's official settings). A parameter begins
+ * with its first gradient: until then it stays as it is, and k counts from there (a network that few batches call).
  */
 export class AdamW {
   readonly parameters: readonly Parameter[];
@@ -66,13 +61,16 @@ export class AdamW {
   readonly average: Tensor[];
   /** Steps taken. */
   count = 0;
-  readonly #groups: readonly RateGroup[];
+  /** Steps that were taken before each parameter's first gradient; NaN while there was none. */
+  readonly begun: number[];
+  readonly #factors: readonly number[];
 
   /** `factors`: of each parameter's learning rate, 1 where absent. */
   constructor(parameters: readonly Parameter[], options: AdamWOptions, factors: readonly number[] = []) {
     this.parameters = parameters;
     this.options = options;
-    this.#groups = groupsOf(parameters.map((_, i) => factors[i] ?? 1));
+    this.begun = parameters.map(() => Number.NaN);
+    this.#factors = parameters.map((_, i) => factors[i] ?? 1);
     this.first = noGrad(() => parameters.map((p) => zerosLike(p.value).keep()));
     this.second = noGrad(() => parameters.map((p) => zerosLike(p.value).keep()));
     this.average = companions(parameters);
@@ -89,19 +87,22 @@ export class AdamW {
   }
 
   /**
-   * Applies the accumulated gradients and forgets them. Parameters without a gradient count as gradient 0; those that
-   * require none (frozen ones) stay exactly as they are.
+   * Applies the accumulated gradients and forgets them. Parameters that have begun and have no gradient count as gradient
+   * 0; those that require none (frozen ones) stay exactly as they are.
    */
   step(): { readonly learningRate: number } {
     const { betas, epsilon, weightDecay, clipNorm, emaRate } = this.options;
     const { learningRate } = this;
+    const before = this.count;
     this.count += 1;
+    for (const [i, { value }] of this.parameters.entries())
+      if (Number.isNaN(this.begun[i]) && value.grad) this.begun[i] = before;
     noGrad(() => {
       const values = this.parameters.map((p) => p.value);
       const gradients = values.map((value) => value.grad ?? zerosLike(value));
       const scale = clipNorm === null ? 1 : Math.min(1, clipNorm / (globalNorm(gradients) + 1e-12));
       const decays = this.parameters.map((p) => (p.decay && p.value.requiresGrad ? weightDecay : 0));
-      for (const { factor, members } of this.#groups) {
+      for (const { factor, begun, members } of this.#groups()) {
         const of = <T>(all: readonly T[]): T[] => members.map((i) => all[i] as T);
         call(
           "varidiff::adamw_",
@@ -111,7 +112,7 @@ export class AdamW {
           of(this.second),
           of(this.average),
           of(decays),
-          this.count,
+          this.count - begun,
           learningRate * factor,
           betas[0],
           betas[1],
@@ -123,6 +124,20 @@ export class AdamW {
       clearGradients(values);
     });
     return { learningRate };
+  }
+
+  /** The parameters that have begun, by what the kernel is told of them. */
+  #groups(): readonly Group[] {
+    const groups = new Map<string, Group>();
+    for (const [i, begun] of this.begun.entries()) {
+      if (Number.isNaN(begun)) continue;
+      const factor = this.#factors[i] as number;
+      const key = `${factor} ${begun}`;
+      const group = groups.get(key) ?? { factor, begun, members: [] };
+      group.members.push(i);
+      groups.set(key, group);
+    }
+    return [...groups.values()];
   }
 
   /** Puts the averaged weights in the parameters' place until the function it returns is called. */

@@ -64,5 +64,5 @@ export function createDiffEnc(config: z.output<typeof diffEncModel>, { shape }: 
     steps,
     times,
   });
-  return { system, denoiser };
+  return { system, network: denoiser };
 }

@@ -1,10 +1,26 @@
 /** Systems by name. A new one is a file, its config, and a line here. */
 import type { z } from "zod";
+import type { ImageModel } from "../diffusion/system.js";
+import { classifierModel, createClassifier } from "./classifier-config.js";
+import { createDaed, daedModel } from "./daed-config.js";
+import { createDdgm, ddgmModel } from "./ddgm-config.js";
 import { createDiffEnc, diffEncModel } from "./diffenc-config.js";
 import { createMulan, mulanModel } from "./mulan-config.js";
 import type { BuiltSystem, SystemContext } from "./system-context.js";
 import { createVdm, vdmModel } from "./vdm-config.js";
 
+export {
+  ChainDiffusion,
+  type ChainOptions,
+  type ChainPass,
+  type ChainPoint,
+  type ChainState,
+  type StepBack,
+  type StepMeasure,
+} from "./chain.js";
+export { type Classification, Classifier, type ClassifierOptions } from "./classifier.js";
+export { type Composition, compositions, DAED, type DaedOptions, type DaedParts, daedParts } from "./daed.js";
+export { DDGM, type DdgmOptions } from "./ddgm.js";
 export { DiffEnc, type DiffEncEvaluation, type DiffEncOptions } from "./diffenc.js";
 export {
   type EvaluationOptions,
@@ -23,6 +39,8 @@ export const systems = {
   vdm: { model: vdmModel, create: createVdm },
   diffenc: { model: diffEncModel, create: createDiffEnc },
   mulan: { model: mulanModel, create: createMulan },
+  ddgm: { model: ddgmModel, create: createDdgm },
+  daed: { model: daedModel, create: createDaed },
 } as const;
 
 export type SystemName = keyof typeof systems;
@@ -36,4 +54,27 @@ export type SystemConfig = {
 export function createSystem(config: SystemConfig, context: SystemContext): BuiltSystem {
   const create = systems[config.system].create as (model: unknown, context: SystemContext) => BuiltSystem;
   return create(config.model, context);
+}
+
+/** What else a config can name: models that are trained like systems, and diffuse nothing. */
+export const models = {
+  classifier: { model: classifierModel, create: createClassifier },
+} as const;
+
+export type ModelName = keyof typeof models;
+
+/** Whatever can be trained, by its name with the model that goes with it. */
+export type ModelConfig =
+  | SystemConfig
+  | {
+      [K in ModelName]: { readonly system: K; readonly model: z.output<(typeof models)[K]["model"]> };
+    }[ModelName];
+
+/** What a config describes, a system or another model, without parameters yet. */
+export function createModel(config: ModelConfig, context: SystemContext): BuiltSystem<ImageModel> {
+  const { create } = { ...systems, ...models }[config.system];
+  return (create as (model: unknown, context: SystemContext) => BuiltSystem<ImageModel>)(
+    config.model,
+    context,
+  );
 }

@@ -81,7 +81,7 @@ export function createMulan(config: z.output<typeof mulanModel>, { shape }: Syst
       steps,
       times,
     });
-    return { system, denoiser };
+    return { system, network: denoiser };
   }
   const auxiliary =
     condition === "z"
@@ -99,5 +99,5 @@ export function createMulan(config: z.output<typeof mulanModel>, { shape }: Syst
     steps,
     times,
   });
-  return { system, denoiser };
+  return { system, network: denoiser };
 }

@@ -1,6 +1,6 @@
 /** What goes into the making of a system from a config, and what comes out. */
-import type { Denoiser } from "../diffusion/denoiser.js";
-import type { DiffusionSystem } from "../diffusion/system.js";
+import type { CostedNetwork } from "../diffusion/denoiser.js";
+import type { DiffusionSystem, ImageModel } from "../diffusion/system.js";
 
 /** What a system is told of the images it will see. */
 export interface SystemContext {
@@ -8,8 +8,8 @@ export interface SystemContext {
   readonly shape: readonly [channels: number, height: number, width: number];
 }
 
-export interface BuiltSystem {
-  readonly system: DiffusionSystem;
+export interface BuiltSystem<S extends ImageModel = DiffusionSystem> {
+  readonly system: S;
   /** The network that most of the cost is in. */
-  readonly denoiser: Denoiser;
+  readonly network: CostedNetwork;
 }

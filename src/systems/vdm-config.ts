@@ -38,6 +38,6 @@ export function createVdm(config: z.output<typeof vdmModel>, { shape }: SystemCo
   const { prediction, steps, times, scheduleGradient } = config;
   return {
     system: new VDM({ shape, schedule, denoiser, prediction, steps, times, scheduleGradient }),
-    denoiser,
+    network: denoiser,
   };
 }

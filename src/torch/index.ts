@@ -18,7 +18,7 @@ export * from "./functional.js";
 export { type Argument, call, operator, operatorMany, type Result, schema } from "./operator.js";
 export { type ProfileRow, profile } from "./profile.js";
 export { type DropoutKeys, Generator, Streams } from "./random.js";
-export { loadTensors, saveTensors, toStored } from "./safetensors.js";
+export { fromStored, loadTensors, saveTensors, toStored } from "./safetensors.js";
 export { liveTensors, scope } from "./scope.js";
 export { loadScript, ScriptModule } from "./script.js";
 export { type MemoryFormat, type Shape, Tensor, type TypedArray } from "./tensor.js";

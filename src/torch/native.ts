@@ -54,7 +54,7 @@ export interface Native {
   generatorState(generator: Handle): Handle;
   setGeneratorState(generator: Handle, state: Handle): void;
   loadScript(path: string, device: string): Handle;
-  runScript(module: Handle, method: string, ...inputs: Handle[]): Handle[];
+  runScript(module: Handle, method: string, ...inputs: (Handle | boolean)[]): Handle[];
   startProfile(): void;
   stopProfile(): [name: string, calls: number, seconds: number][];
 }

@@ -5,6 +5,7 @@ import {
   type StoredTensor,
   writeSafetensors,
 } from "../io/safetensors.js";
+import { fromBytes } from "./create.js";
 import type { Dtype } from "./dtype.js";
 import { native } from "./native.js";
 import { Tensor } from "./tensor.js";
@@ -29,6 +30,11 @@ const dtypes = Object.fromEntries(Object.entries(stored).map(([dtype, code]) => 
 /** A tensor's bytes as the file format holds them. */
 export function toStored(tensor: Tensor): StoredTensor {
   return { dtype: stored[tensor.dtype], shape: tensor.shape, data: tensor.toBytes() };
+}
+
+/** A tensor of bytes as a file format holds them, copied. */
+export function fromStored({ dtype, shape, data }: StoredTensor): Tensor {
+  return fromBytes(data, dtypes[dtype], shape);
 }
 
 /** Writes named tensors in the order given. The same content gives the same bytes. */

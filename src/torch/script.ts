@@ -12,10 +12,11 @@ export class ScriptModule {
     this.#handle = handle;
   }
 
-  /** Calls a method with tensors; a tuple or list it returns becomes an array. */
-  call(method: string, ...inputs: readonly Tensor[]): Tensor[] {
+  /** Calls a method with tensors and booleans; a tuple or list it returns becomes an array. */
+  call(method: string, ...inputs: readonly (Tensor | boolean)[]): Tensor[] {
+    const handles = inputs.map((input) => (typeof input === "boolean" ? input : input.handle));
     return native()
-      .runScript(this.#handle, method, ...inputs.map((t) => t.handle))
+      .runScript(this.#handle, method, ...handles)
       .map((handle) => new Tensor(handle));
   }
 

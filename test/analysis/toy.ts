@@ -35,10 +35,14 @@ export function toyContext(count: number, more: Partial<FigureContext> = {}): Fi
   const source = memorySource({ ...description, shape: [1, 1, 1] }, pixels);
   return {
     name: "toy",
+    path: "toy",
     label: "toy",
     system,
     initial: () => system,
+    checkpoints: () => [],
+    qualityResults: () => [],
     records: [],
+    data: { name: "toy" },
     others: [],
     request: {},
     openImages: async () => ({

@@ -5,7 +5,7 @@ import { expect, test } from "vitest";
 import { type Config, configSchema } from "../../src/experiment/config.js";
 import { loadConfig } from "../../src/experiment/load-config.js";
 import { planOf } from "../../src/experiment/plan.js";
-import { systems } from "../../src/systems/index.js";
+import { models, systems } from "../../src/systems/index.js";
 import { root } from "./transpile.js";
 
 const folder = path.join(root, "configs");
@@ -19,7 +19,7 @@ function load(name: string): Config {
 }
 
 test.each(files)("%s loads, and a comment says what it is", (name) => {
-  expect(Object.keys(systems)).toContain(load(name).system);
+  expect(Object.keys({ ...systems, ...models })).toContain(load(name).system);
   expect(fs.readFileSync(path.join(folder, name), "utf8")).toMatch(/^# \S/);
 });
 

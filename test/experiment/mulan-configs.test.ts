@@ -102,7 +102,7 @@ describe("ablations", () => {
     const steps = name.includes("context") ? 300_000 : 2_500_000;
     expect({ data: data.name, ...train }).toMatchObject({ data: "cifar10", batchSize: 64, steps, seed: 1 });
     expect(evaluate.batchSize).toBe(64);
-    expect(model.prediction).toBe("eps");
+    expect(model).toMatchObject({ prediction: "eps" });
     expect(model.network).toMatchObject({ channels: 128, depth: 32, dropout: 0.1 });
   });
 

@@ -80,6 +80,28 @@ describe("AdamW", () => {
     );
   });
 
+  test("a parameter begins with its first gradient: before it stands still, then it goes as if the steps were its first", () => {
+    const [late, steady] = [parameterOf([1, -2]), parameterOf([3])];
+    const options = { ...defaults, warmupSteps: 0 };
+    const optimiser = new AdamW([steady, late], options);
+    const alone = optimise([1, -2], { warmupSteps: 0 });
+    const stepBoth = (gradient?: readonly number[]) => {
+      const loss = steady.value.sum();
+      const own = gradient && late.value.mul(tensor(gradient, float64)).sum();
+      (own ? loss.add(own) : loss).backward();
+      optimiser.step();
+    };
+    stepBoth();
+    stepBoth();
+    expect(late.value.toArray()).toEqual([1, -2]);
+    for (const gradient of [[1, 2], [-3, 1], undefined]) {
+      stepBoth(gradient);
+      alone.step(gradient ?? [0, 0]);
+      expect(late.value.toArray()).toEqual(alone.parameter.value.toArray());
+    }
+    expect(late.value.toArray()).not.toEqual([1, -2]);
+  });
+
   test("no weight decay where a parameter asks for none", () => {
     const parameter = new Parameter([1], zero, { decay: false });
     parameter.set(tensor([5], float64));

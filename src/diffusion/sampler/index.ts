@@ -1,6 +1,7 @@
 /** Samplers by name. A new one is a file and a line here. */
 import { UserError } from "../../errors.js";
 import { didYouMean } from "../../nearest.js";
+import { chainSamplerNames } from "../chain/chain-samplers.js";
 import { ancestral, clippedAncestral } from "./ancestral.js";
 import { ddim } from "./ddim.js";
 import { flowSampler } from "./flow.js";
@@ -22,7 +23,10 @@ const samplers: Readonly<Record<string, GaussianSampler>> = {
   "reverse-sde": reverseSde,
 };
 
-export const samplerNames: readonly string[] = [...Object.keys(samplers), flowSampler];
+/** Of Gaussian processes in continuous time, and of discrete chains. */
+export const samplerNames: readonly string[] = [
+  ...new Set([...Object.keys(samplers), flowSampler, ...chainSamplerNames]),
+];
 
 /** @throws UserError with the nearest name. */
 export function checkSampler(name: string): void {
@@ -37,7 +41,11 @@ export function checkSampler(name: string): void {
 export function samplerNamed(name: string): GaussianSampler {
   checkSampler(name);
   const sampler = samplers[name];
-  if (!sampler)
-    throw new UserError(`expected a sampler of steps, got "${name}", which takes steps of its own`);
+  if (!sampler) {
+    const what = name === flowSampler ? "takes steps of its own" : "is one of discrete chains";
+    throw new UserError(
+      `expected a sampler of steps (${Object.keys(samplers).join(", ")}), got "${name}", which ${what}`,
+    );
+  }
   return sampler;
 }

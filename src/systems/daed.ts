@@ -1,0 +1,243 @@
+/**
+ * DAED: a chain split into a generator, which walks back to x_1, and a denoising auto-encoder, which removes the noise of
+ * x_1 in one step (Deja, Kuzina, Trzcinski, Tomczak, "On Analyzing Generative and Denoising Capabilities of
+ * Diffusion-based Deep Generative Models", NeurIPS 2022).
+ */
+
+import { chainSamplerNamed } from "../diffusion/chain/chain-samplers.js";
+import { GaussianChain } from "../diffusion/chain/gaussian-chain.js";
+import { laplacianDistance } from "../diffusion/chain/laplacian.js";
+import type { ChainDraw, ChainLosses, FirstTerm } from "../diffusion/chain/objective.js";
+import { outputChannels, reverseStep } from "../diffusion/chain/reverse.js";
+import { routed } from "../diffusion/chain/routing.js";
+import type { StepNetwork } from "../diffusion/chain/step-network.js";
+import { switchIndex } from "../diffusion/chain/tables.js";
+import type { Bound } from "../diffusion/likelihood/bound.js";
+import type { Batch, BoundContext, ReconstructionStart, SampleRequest } from "../diffusion/system.js";
+import { UserError } from "../errors.js";
+import { cat, full, type Tensor, tensor, zeros } from "../torch/index.js";
+import {
+  ChainDiffusion,
+  type ChainOptions,
+  type ChainPass,
+  type ChainState,
+  type StepBack,
+} from "./chain.js";
+
+/**
+ * How a generator of its own chain hands over to the denoiser: it stops where its noise is the denoiser's (`clean`), or
+ * takes two steps more, the second the chain's last without noise, as the authors' script does (`official`).
+ */
+export const compositions = ["clean", "official"] as const;
+export type Composition = (typeof compositions)[number];
+
+export const daedParts = ["both", "denoiser", "generator"] as const;
+export type DaedParts = (typeof daedParts)[number];
+
+export interface DaedOptions extends Omit<ChainOptions, "chain"> {
+  /** The generator's betas; without `split` the first is the denoiser's. */
+  readonly betas: readonly number[];
+  /** A denoiser of variance `firstBeta` stands in for those first steps of the chain that add as much noise. */
+  readonly split?: { readonly firstBeta: number; readonly composition: Composition } | undefined;
+  readonly denoiser?: StepNetwork | undefined;
+  readonly generator?: StepNetwork | undefined;
+  /** Adds the distance of Laplacian pyramids to the loss of step 0. */
+  readonly laplacian?: "with" | "without";
+}
+
+/** The chain whose index 0 is the denoiser's step, with the generator's other steps behind. */
+function splitChain(betas: readonly number[], firstBeta: number): GaussianChain {
+  const whole = new GaussianChain(betas);
+  const k = switchIndex(whole.tables, firstBeta);
+  const rest = whole.kept(betas.flatMap((_, t) => (t >= k ? [t] : [])));
+  return new GaussianChain([...rest.tables.betas], [0, ...rest.timesteps.slice(1)]);
+}
+
+/** The official composition's walk: indices of the generator's own chain, and the denoiser at last. */
+interface OfficialPath {
+  readonly chain: GaussianChain;
+  readonly steps: readonly (number | "denoiser")[];
+}
+
+/** T - 1 .. k, once more 0, then the denoiser; where k is 0 or 1, the whole chain and the denoiser. */
+function officialPath(chain: GaussianChain, firstBeta: number): OfficialPath {
+  const k = switchIndex(chain.tables, firstBeta);
+  const down = (to: number) => Array.from({ length: chain.length - to }, (_, i) => chain.length - 1 - i);
+  return { chain, steps: k <= 1 ? [...down(0), "denoiser"] : [...down(k), 0, "denoiser"] };
+}
+
+export class DAED extends ChainDiffusion {
+  readonly denoiser: StepNetwork | undefined;
+  readonly generator: StepNetwork | undefined;
+  protected readonly trainedFirst: FirstTerm = "squared-error";
+  protected readonly evaluatedFirst: FirstTerm = "quantised-first-beta";
+  /** Variance of the noise that the denoiser removes. */
+  readonly firstBeta: number;
+  readonly #options: DaedOptions;
+  /** A chain whose first step is the denoiser's, exactly. */
+  readonly #denoising: GaussianChain;
+  readonly #official: OfficialPath | undefined;
+
+  /** @throws UserError for betas outside (0, 1) */
+  constructor(options: DaedOptions) {
+    const { betas, split, denoiser, generator } = options;
+    const chain = split ? splitChain(betas, split.firstBeta) : new GaussianChain(betas);
+    const sampling = !generator ? "only-dae" : denoiser ? options.sampling : "without-first";
+    super({ ...options, chain, sampling });
+    this.#options = options;
+    this.denoiser = denoiser;
+    this.generator = generator;
+    this.firstBeta = split?.firstBeta ?? (betas[0] as number);
+    this.#denoising = new GaussianChain([this.firstBeta, this.firstBeta]);
+    this.#official =
+      split?.composition === "official" ? officialPath(new GaussianChain(betas), split.firstBeta) : undefined;
+  }
+
+  override get lossUnit(): string | undefined {
+    return this.loss === "vlb" ? "bits/dim, and squared error at step 0" : super.lossUnit;
+  }
+
+  /** Steps that sampling takes where it takes all: the official composition's are more than the chain's. */
+  get samplingSteps(): number {
+    return this.#official?.steps.length ?? this.steps;
+  }
+
+  // ---- networks
+
+  protected predict(x: Tensor, t: Tensor, { condition, pass }: ChainPass): Tensor {
+    const { denoiser, generator } = this;
+    if (!generator) return required(denoiser, "denoiser").forward(x, t, condition, pass);
+    if (!denoiser) return generator.forward(x, t, condition, pass);
+    const channels = outputChannels(this.type, x.dim(1));
+    const widened = {
+      forward: (...given: Parameters<StepNetwork["forward"]>) =>
+        withChannels(denoiser.forward(...given), channels),
+    };
+    return routed(widened, generator, x, t, condition, pass);
+  }
+
+  protected override lossAt(draw: ChainDraw): ChainLosses {
+    const losses = super.lossAt(draw);
+    if (this.#options.laplacian !== "with") return losses;
+    const first = draw.t.eq(0);
+    const indices = first.toArray().flatMap((is, i) => (is ? [i] : []));
+    if (indices.length === 0) return losses;
+    const places = tensor(indices, { dtype: "int64", device: draw.t.device });
+    const of = (all: Tensor) => all.indexSelect(0, places);
+    const { mean } = reverseStep(this.chain, this.type, { out: of(draw.out), x: of(draw.xt), t: of(draw.t) });
+    const distance = laplacianDistance(mean, of(draw.x0)).to(losses.loss.dtype);
+    return { ...losses, loss: losses.loss.add(first.to(losses.loss.dtype).mul(distance)) };
+  }
+
+  // ---- the denoiser alone
+
+  /** The image that the denoiser sees in `x` = x_1, `[B, C, H, W]`: the mean of p(x_0 | x_1). */
+  denoise(x: Tensor, how: ChainPass & { readonly clip?: "clip" | undefined }): Tensor {
+    const t = full([x.dim(0)], 0, { dtype: "int64", device: x.device });
+    const told = t.to("float64");
+    const out = required(this.denoiser, "denoiser").forward(x, told, how.condition, how.pass);
+    const mean = withChannels(out, x.dim(1));
+    const type = { ...this.type, variance: "fixed-small" } as const;
+    return reverseStep(this.#denoising, type, { out: mean, x, t }, { clip: how.clip }).mean;
+  }
+
+  /** A denoiser without a generator removes noise of its own variance alone. */
+  override reconstructionStart(beta: number): ReconstructionStart {
+    required(this.denoiser, "denoiser");
+    const first = { index: 0, beta: this.firstBeta };
+    if (!this.generator) {
+      if (Math.abs(beta - this.firstBeta) > 1e-6 * this.firstBeta)
+        throw new UserError(
+          `expected noise of variance ${this.firstBeta}, all that a denoiser without a generator removes, got ${beta}: compose the two with "varidiff compose"`,
+        );
+      return first;
+    }
+    const start = super.reconstructionStart(beta);
+    return start.index === 0 ? first : start;
+  }
+
+  protected override noisedTo(x0: Tensor, chain: GaussianChain, index: number, noise: Tensor): Tensor {
+    return super.noisedTo(x0, index === 0 ? this.#denoising : chain, index, noise);
+  }
+
+  // ---- likelihood and sampling
+
+  override bound(batch: Batch, context: BoundContext): Bound {
+    this.#requireBoth("its likelihood");
+    return super.bound(batch, context);
+  }
+
+  override start(request: SampleRequest): ChainState {
+    required(this.generator, "generator");
+    if (!this.#official) return super.start(request);
+    const { chain, steps } = this.#official;
+    if (request.steps !== steps.length || request.respacing !== undefined)
+      throw new UserError(
+        `expected all ${steps.length} steps for the official composition, got ${request.respacing ?? request.steps}: ask for ${steps.length}, or compose a clean one`,
+      );
+    return { ...super.start({ ...request, steps: this.steps }), request, chain };
+  }
+
+  override step(state: ChainState, i: number): ChainState {
+    if (!this.#official) return super.step(state, i);
+    const index = this.#official.steps[i];
+    const { z, request, chain } = state;
+    if (index === "denoiser") {
+      const image = this.#denoised(z, request);
+      return { ...state, z: image, xHat: image };
+    }
+    const noise = () => this.noise(z, request.streams.at(i).generator("sample/noise"));
+    const { next, xHat } = this.#generated(z, { ...request, chain, index: index as number, noise });
+    return { ...state, z: next, xHat };
+  }
+
+  /** To the image by the denoiser for index 0; x_1 as it is where there is none. */
+  override stepBack(x: Tensor, o: StepBack): { readonly next: Tensor; readonly xHat: Tensor } {
+    if (o.index > 0) return super.stepBack(x, o);
+    const image = this.denoiser ? this.#denoised(x, o) : x;
+    return { next: image, xHat: image };
+  }
+
+  #denoised(x: Tensor, o: ChainPass & { readonly sampler: string }): Tensor {
+    return this.denoise(x, { ...o, clip: chainSamplerNamed(o.sampler).clip });
+  }
+
+  /** A step of the generator, also at index 0 of its own chain. */
+  #generated(x: Tensor, o: StepBack): { readonly next: Tensor; readonly xHat: Tensor } {
+    const { step, clip } = chainSamplerNamed(o.sampler);
+    const { chain } = o;
+    const t = full([x.dim(0)], o.index, { dtype: "int64", device: x.device });
+    const out = required(this.generator, "generator").forward(x, this.told(chain, t), o.condition, o.pass);
+    const back = reverseStep(chain, this.type, { out, x, t }, { clip });
+    return { next: step({ chain, x, t, step: back, eta: o.eta ?? 0, noise: o.noise }), xHat: back.xHat };
+  }
+
+  #requireBoth(what: string): void {
+    required(this.generator, "generator", what);
+    required(this.denoiser, "denoiser", what);
+  }
+}
+
+/** @throws UserError where the model lacks the part */
+function required(
+  network: StepNetwork | undefined,
+  part: "denoiser" | "generator",
+  what = part === "denoiser" ? "denoising" : "drawing samples",
+): StepNetwork {
+  if (network) return network;
+  const other = part === "denoiser" ? "generator" : "denoiser";
+  throw new UserError(
+    `expected a model with a ${part} for ${what}, got a ${other} alone: compose the two with "varidiff compose"`,
+  );
+}
+
+/** The first of the output's channels, or zeros behind them, where another part has another number. */
+function withChannels(out: Tensor, channels: number): Tensor {
+  const [batch, has, height, width] = out.shape as [number, number, number, number];
+  if (has === channels) return out;
+  if (has > channels) return out.narrow(1, 0, channels);
+  return cat(
+    [out, zeros([batch, channels - has, height, width], { dtype: out.dtype, device: out.device })],
+    1,
+  );
+}
