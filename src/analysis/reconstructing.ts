@@ -94,8 +94,6 @@ export async function drawGallery(
         }),
       },
     );
-    batch.pixels.dispose();
-    batch.condition?.dispose();
     done += calls;
     if (pictures.length === 0) pictures.push(seen.clean, seen.noised);
     pictures.push(seen.image);

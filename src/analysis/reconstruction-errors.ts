@@ -1,5 +1,6 @@
 /** Errors of reconstructions for figures of several runs, data sets and noises, as `evaluate` measures them. */
 import type { ReconstructionStart } from "../diffusion/system.js";
+import { sameSet } from "../experiment/other-images.js";
 import {
   type Reconstructing,
   type ReconstructionErrors,
@@ -26,12 +27,12 @@ export async function pairings(
   { data, request }: FigureContext,
   usual: number,
 ): Promise<readonly Pairing[]> {
-  const others = new Set(request.data);
-  others.delete(data.name);
+  const asked = [...new Set(request.data)].map((name) => ({ name }));
+  const sets = [data, ...asked.filter((set) => !sameSet(set, data))];
   const paired: Pairing[] = [];
   for (const run of runs)
-    for (const asked of [data, ...[...others].map((name) => ({ name }))]) {
-      const set = await run.openImages(undefined, asked);
+    for (const one of sets) {
+      const set = await run.openImages(undefined, one);
       paired.push({ run, set, images: Math.min(request.images ?? usual, set.source.length) });
     }
   return paired;

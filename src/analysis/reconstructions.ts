@@ -1,4 +1,5 @@
 /** Figure `reconstructions`: images, the same noised, and what models bring back from that noise. */
+import { scope } from "../torch/index.js";
 import { nameOf, oneOfEachClass } from "./encoded.js";
 import { defineFigure } from "./figure.js";
 import { denoisingSystem, drawGallery } from "./reconstructing.js";
@@ -21,7 +22,10 @@ export const reconstructions = defineFigure({
       figure: "reconstructions",
       title: `Brought back from noise: ${source.split} images of ${source.name}${inBrackets(adaptation)}`,
       names: indices.map((index) => nameOf(source, index)),
-      batchFor: async (run) => (await sameImages(run, first)).read(indices),
+      async batchFor(run) {
+        const images = await sameImages(run, first);
+        return scope(() => images.read(indices));
+      },
     });
     const settings = {
       ...drawing.settings,

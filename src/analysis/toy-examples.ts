@@ -1,5 +1,5 @@
 /** Figure `toy-examples`: what denoisers make of images unlike any that they were trained on (DAED, figure 6). */
-import { fromTypedArray } from "../torch/index.js";
+import { fromTypedArray, scope } from "../torch/index.js";
 import { defineFigure } from "./figure.js";
 import { denoisingSystem, drawGallery } from "./reconstructing.js";
 import { toyImages, toyShapes } from "./toy-images.js";
@@ -10,6 +10,7 @@ export const toyExamples = defineFigure({
   needs: "weights",
   of: denoisingSystem,
   async draw(context) {
+    const { device } = context;
     const shape = context.system.shape as [number, number, number];
     const names = Object.keys(toyShapes);
     return drawGallery(context, {
@@ -17,11 +18,13 @@ export const toyExamples = defineFigure({
       title: "Simple shapes brought back from noise",
       names,
       async batchFor({ conditionOf }) {
-        const pixels = fromTypedArray(toyImages(shape), [names.length, ...shape]).toDevice(context.device);
         const condition = await conditionOf(names.length);
-        return condition
-          ? { pixels, condition: fromTypedArray(condition, [names.length]).toDevice(context.device) }
-          : { pixels };
+        return scope(() => {
+          const pixels = fromTypedArray(toyImages(shape), [names.length, ...shape]).toDevice(device);
+          return condition
+            ? { pixels, condition: fromTypedArray(condition, [names.length]).toDevice(device) }
+            : { pixels };
+        });
       },
     });
   },

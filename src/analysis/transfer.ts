@@ -35,7 +35,7 @@ export const transfer = defineFigure({
         height: 400,
         x: { label: "images of" },
         y: { label },
-        categories: [...new Set(pairs.map((pair) => pair.set.source.name))],
+        categories: pairs.filter(({ run }) => run === runs[0]).map((pair) => pair.set.source.name),
         series: runs.map((run) => {
           const values = tried.filter((one) => one.run === run).map(({ errors }) => of(errors));
           return {

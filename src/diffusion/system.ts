@@ -83,6 +83,8 @@ export interface DiffusionSystem<S extends SampleView = SampleView> extends Imag
   encode(pixels: Tensor): Tensor;
   /** A finished latent to uint8 pixels; `state` is the one it is of. */
   decode(z: Tensor, state?: S): Tensor;
+  /** @throws UserError where samples cannot be drawn so; what is not checked here is told when they are drawn */
+  checkSampling?(request: Pick<SampleRequest, "sampler" | "steps">): void;
   /** The first state of a sample; the driver owns the loop: one scope a step, every step reported. */
   start(request: SampleRequest): S;
   /** Step i = 0, 1, ... of `request.steps`. */
@@ -100,6 +102,8 @@ export interface BoundContext {
 
 /** A system whose likelihood has a variational bound. */
 export interface BoundedLikelihood {
+  /** Why this one has no bound after all, in a sentence. */
+  readonly noBound?: string | undefined;
   /** T of the bound as trained; 0, the default, for continuous time. */
   readonly steps?: number;
   /** One Monte-Carlo draw of every term, nats per image. */
@@ -206,7 +210,7 @@ export function isDiffusion(system: ImageModel): system is DiffusionSystem {
 }
 
 export function hasBound<T extends DiffusionSystem>(system: T): system is T & BoundedLikelihood {
-  return "bound" in system;
+  return "bound" in system && (system as Partial<BoundedLikelihood>).noBound === undefined;
 }
 
 export function hasFlow<T extends DiffusionSystem>(system: T): system is T & FlowLikelihood {
@@ -222,7 +226,7 @@ export function hasForwardView<T extends DiffusionSystem>(system: T): system is 
 }
 
 export function hasReconstruction<T extends DiffusionSystem>(system: T): system is T & Reconstruction {
-  return "reconstruction" in system;
+  return "reconstructionStart" in system;
 }
 
 export function hasEncodedView<T extends DiffusionSystem>(system: T): system is T & EncodedView {

@@ -52,7 +52,8 @@ export async function openSplit(config: Config, split: Split, onProgress?: OnPro
     throw new UserError(
       `expected labels in data set "${name}" for model.condition class, found none: set model.condition=none`,
     );
-  if (config.system === "classifier") checkClasses(source, config.model.classes);
+  if (config.model.condition === "class" && "classes" in config.model)
+    checkClasses(source, config.model.classes);
   return source;
 }
 

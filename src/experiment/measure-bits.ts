@@ -1,5 +1,5 @@
 /** The metric `bpd`: the variational bound of a run on a split. */
-import { hasBound } from "../diffusion/system.js";
+import { type BoundedLikelihood, hasBound } from "../diffusion/system.js";
 import { UserError } from "../errors.js";
 import { type BoundValue, boundWork, type Estimate } from "./evaluation.js";
 import { type Measurement, type MeasureRequest, type MetricResult, measureNow } from "./metric.js";
@@ -26,8 +26,12 @@ export function showTime(steps: number): string {
 /** @throws UserError for a system without a bound. */
 export async function bitsMeasurement(trained: Trained, request: MeasureRequest): Promise<Measurement> {
   const { system, config } = trained;
-  if (!hasBound(system))
-    throw new UserError(`expected a system with a likelihood bound, got ${config.system}`);
+  if (!hasBound(system)) {
+    const { noBound } = system as Partial<BoundedLikelihood>;
+    throw new UserError(
+      `expected a system with a likelihood bound, got ${config.system}${noBound === undefined ? "" : `: ${noBound}`}`,
+    );
+  }
   const subject = await subjectOf(trained, request, { metric: "bpd", dequantisation: "none" });
   const { name, facts, machine, passes, steps, words } = subject;
   const work = boundWork({ ...subject, system });

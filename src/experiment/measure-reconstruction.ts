@@ -72,8 +72,8 @@ export async function reconstructionMeasurement(
         `${showEstimate(mae)} mean absolute error of images brought back, on the scale [-1, 1] (mean +- standard error)`,
         `  MS-SSIM         ${showEstimate(msSsim)}`,
         `  from noise of variance ${start.beta.toPrecision(4)}, ${calls} ${calls === 1 ? "step" : `steps of ${sampler}`}`,
-        `  ${words}, evenly spread, ${passes} ${passes === 1 ? "pass" : "passes"}`,
-        ...(other ? [`  images ${adaptation === "none" ? "as they are" : adaptation}`] : []),
+        `  ${words}, ${passes} ${passes === 1 ? "pass" : "passes"}`,
+        `  images evenly spread over the split${adaptation === "none" ? "" : `, ${adaptation}`}`,
       ].join("\n");
       return { summary, values: { mae, msSsim } };
     },

@@ -41,8 +41,8 @@ export interface Reconstructed {
 }
 
 /**
- * What `see` makes of a batch that was noised and brought back; the tensors live until it returns. There is a turn of the
- * event loop after every step.
+ * What `see` makes of a batch that was noised and brought back; all tensors, the batch's too, live until it returns. There
+ * is a turn of the event loop after every step.
  * @throws the signal's reason when it aborts
  */
 export async function reconstructed<R>(
@@ -71,7 +71,7 @@ export async function reconstructed<R>(
     }
     return inScope(() => o.see({ clean, noised, image }));
   } finally {
-    for (const tensor of new Set([clean, noised, image])) tensor.dispose();
+    for (const tensor of new Set([clean, noised, image, ...Object.values(batch)])) tensor.dispose();
   }
 }
 
@@ -117,14 +117,9 @@ export function reconstructionWork(request: ReconstructionWork): Work<Reconstruc
   return {
     pieces: cutInPieces({ part: "reconstruction", images, batchSize, passes }),
     async measure({ pass, batch, indices }, options) {
-      const read = request.readBatch(indices.map((i) => chosen[i] as number));
+      const read = scope(() => request.readBatch(indices.map((i) => chosen[i] as number)));
       const way = { ...request, streams: streams.at(pass).at(batch) };
-      try {
-        return { ...(await reconstructed(system, read, way, { ...options, see: imageErrors })) };
-      } finally {
-        read.pixels.dispose();
-        read.condition?.dispose();
-      }
+      return { ...(await reconstructed(system, read, way, { ...options, see: imageErrors })) };
     },
     summarise(measured: readonly Measured[]) {
       const over = (name: keyof ImageErrors) => estimate(meanOfPasses(numbersByPass(measured, name, images)));

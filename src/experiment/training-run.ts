@@ -116,10 +116,21 @@ function makeTrainer(
 ): Trainer<ImageModel> {
   const { device } = o.machine;
   const { system } = buildModel(config, o.source.shape);
+  checkOnTheWay(system, config);
   system.initialise(new Streams(config.train.seed), { device });
   if (o.begins === "anew" && config.train.from !== null)
     report.log(startFrom(system, config.train.from, { device }));
   return new Trainer(config, o.machine, system, o.source);
+}
+
+/** @throws UserError where what is to be drawn or measured on the way cannot be: not hours later, when it would be */
+function checkOnTheWay(system: ImageModel, { system: name, train, sample }: Config): void {
+  const reached = (every: number) => every > 0 && every <= train.steps;
+  if (reached(train.sampleEvery) && isDiffusion(system)) system.checkSampling?.(sample);
+  if (reached(train.evaluateEvery) && !(isDiffusion(system) && hasBound(system)))
+    throw new UserError(
+      `expected a model with a likelihood bound for train.evaluateEvery ${train.evaluateEvery}, got ${name}: set train.evaluateEvery=0`,
+    );
 }
 
 const notFinite = "a weight stopped being a finite number";

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { betaScheduleSchema, createBetas } from "../diffusion/chain/betas.js";
 import { varianceTypes } from "../diffusion/chain/reverse.js";
 import { stepSamplings } from "../diffusion/chain/step-sampling.js";
+import { UserError } from "../errors.js";
 import { createStepNetwork, stepNetworkSchema } from "../networks/step-networks.js";
 import { compositions, DAED, daedParts } from "./daed.js";
 import { chainModel, checkLoss, networkContext } from "./ddgm-config.js";
@@ -35,9 +36,21 @@ export const daedModel = z.strictObject({
   sampling: z.enum(stepSamplings).default("dae-uniform"),
 });
 
+/** Three levels of a pyramid: sides that halve three times, and a last level that a border of two pixels can mirror. */
+function checkLaplacian(
+  { laplacian }: z.output<typeof daedModel>,
+  [, height, width]: SystemContext["shape"],
+): void {
+  if (laplacian === "with" && (height % 8 !== 0 || width % 8 !== 0 || Math.min(height, width) < 16))
+    throw new UserError(
+      `expected images whose sides are multiples of 8 and 16 at least for model.laplacian with, got ${height} x ${width}: set data.size, or model.laplacian=without`,
+    );
+}
+
 /** @throws UserError for betas outside (0, 1), and parts that do not go together. */
 export function createDaed(config: z.output<typeof daedModel>, { shape }: SystemContext): BuiltSystem {
   checkLoss(config);
+  checkLaplacian(config, shape);
   const { mean, variance, loss, sampling, timesteps, split, parts, laplacian } = config;
   const betas = createBetas(config.schedule);
   const context = networkContext(config, shape);

@@ -4,25 +4,25 @@
  * Diffusion-based Deep Generative Models", NeurIPS 2022).
  */
 
-import { chainSamplerNamed } from "../diffusion/chain/chain-samplers.js";
+import { chainSamplerNamed, sameStep } from "../diffusion/chain/chain-samplers.js";
 import { GaussianChain } from "../diffusion/chain/gaussian-chain.js";
 import { laplacianDistance } from "../diffusion/chain/laplacian.js";
 import type { ChainDraw, ChainLosses, FirstTerm } from "../diffusion/chain/objective.js";
-import { outputChannels, reverseStep } from "../diffusion/chain/reverse.js";
+import { type ImageCorrection, outputChannels, reverseStep } from "../diffusion/chain/reverse.js";
 import { routed } from "../diffusion/chain/routing.js";
 import type { StepNetwork } from "../diffusion/chain/step-network.js";
 import { switchIndex } from "../diffusion/chain/tables.js";
-import type { Bound } from "../diffusion/likelihood/bound.js";
-import type { Batch, BoundContext, ReconstructionStart, SampleRequest } from "../diffusion/system.js";
+import type { ReconstructionStart, SampleRequest } from "../diffusion/system.js";
 import { UserError } from "../errors.js";
-import { cat, full, type Tensor, tensor, zeros } from "../torch/index.js";
+import { cat, type Tensor, tensor, zeros } from "../torch/index.js";
+import { ChainDiffusion, type ChainOptions } from "./chain.js";
 import {
-  ChainDiffusion,
-  type ChainOptions,
   type ChainPass,
   type ChainState,
+  correctionOf,
   type StepBack,
-} from "./chain.js";
+  type SteppedBack,
+} from "./chain-walk.js";
 
 /**
  * How a generator of its own chain hands over to the denoiser: it stops where its noise is the denoiser's (`clean`), or
@@ -83,7 +83,8 @@ export class DAED extends ChainDiffusion {
     const { betas, split, denoiser, generator } = options;
     const chain = split ? splitChain(betas, split.firstBeta) : new GaussianChain(betas);
     const sampling = !generator ? "only-dae" : denoiser ? options.sampling : "without-first";
-    super({ ...options, chain, sampling });
+    // A part by itself is trained on the average over its own steps.
+    super({ ...options, chain, sampling, averageOver: denoiser && generator ? "chain" : "drawn" });
     this.#options = options;
     this.denoiser = denoiser;
     this.generator = generator;
@@ -105,15 +106,16 @@ export class DAED extends ChainDiffusion {
   // ---- networks
 
   protected predict(x: Tensor, t: Tensor, { condition, pass }: ChainPass): Tensor {
-    const { denoiser, generator } = this;
-    if (!generator) return required(denoiser, "denoiser").forward(x, t, condition, pass);
-    if (!denoiser) return generator.forward(x, t, condition, pass);
     const channels = outputChannels(this.type, x.dim(1));
-    const widened = {
+    const first = {
       forward: (...given: Parameters<StepNetwork["forward"]>) =>
-        withChannels(denoiser.forward(...given), channels),
+        withChannels(required(this.denoiser, "denoiser", "step 0").forward(...given), channels),
     };
-    return routed(widened, generator, x, t, condition, pass);
+    const rest = {
+      forward: (...given: Parameters<StepNetwork["forward"]>) =>
+        required(this.generator, "generator", "the steps from 1 on").forward(...given),
+    };
+    return routed(first, rest, x, t, condition, pass);
   }
 
   protected override lossAt(draw: ChainDraw): ChainLosses {
@@ -132,13 +134,12 @@ export class DAED extends ChainDiffusion {
   // ---- the denoiser alone
 
   /** The image that the denoiser sees in `x` = x_1, `[B, C, H, W]`: the mean of p(x_0 | x_1). */
-  denoise(x: Tensor, how: ChainPass & { readonly clip?: "clip" | undefined }): Tensor {
-    const t = full([x.dim(0)], 0, { dtype: "int64", device: x.device });
-    const told = t.to("float64");
-    const out = required(this.denoiser, "denoiser").forward(x, told, how.condition, how.pass);
-    const mean = withChannels(out, x.dim(1));
+  denoise(x: Tensor, how: ChainPass & { readonly correction?: ImageCorrection | undefined }): Tensor {
+    const t = sameStep(0, x);
+    const network = required(this.denoiser, "denoiser");
+    const out = withChannels(network.forward(x, t.to("float64"), how.condition, how.pass), x.dim(1));
     const type = { ...this.type, variance: "fixed-small" } as const;
-    return reverseStep(this.#denoising, type, { out: mean, x, t }, { clip: how.clip }).mean;
+    return reverseStep(this.#denoising, type, { out, x, t }, how.correction).mean;
   }
 
   /** A denoiser without a generator removes noise of its own variance alone. */
@@ -162,59 +163,59 @@ export class DAED extends ChainDiffusion {
 
   // ---- likelihood and sampling
 
-  override bound(batch: Batch, context: BoundContext): Bound {
-    this.#requireBoth("its likelihood");
-    return super.bound(batch, context);
+  /** Why it has no bound, where it has none. */
+  get noBound(): string | undefined {
+    if (this.denoiser && this.generator) return undefined;
+    return `it is a ${this.denoiser ? "denoiser" : "generator"} alone, which has no likelihood of images`;
   }
 
-  override start(request: SampleRequest): ChainState {
+  override checkSampling(request: Pick<SampleRequest, "sampler" | "steps" | "respacing">): void {
     required(this.generator, "generator");
-    if (!this.#official) return super.start(request);
-    const { chain, steps } = this.#official;
-    if (request.steps !== steps.length || request.respacing !== undefined)
+    if (!this.#official) {
+      super.checkSampling(request);
+      return;
+    }
+    chainSamplerNamed(request.sampler);
+    const { length } = this.#official.steps;
+    if (request.steps !== length || request.respacing !== undefined)
       throw new UserError(
-        `expected all ${steps.length} steps for the official composition, got ${request.respacing ?? request.steps}: ask for ${steps.length}, or compose a clean one`,
+        `expected all ${length} steps for the official composition, got ${request.respacing ?? request.steps}: ask for ${length}, or compose a clean one`,
       );
-    return { ...super.start({ ...request, steps: this.steps }), request, chain };
+  }
+
+  protected override chainOf(steps: number, respacing?: string): GaussianChain {
+    return this.#official && steps === this.samplingSteps
+      ? this.#official.chain
+      : super.chainOf(steps, respacing);
   }
 
   override step(state: ChainState, i: number): ChainState {
     if (!this.#official) return super.step(state, i);
     const index = this.#official.steps[i];
     const { z, request, chain } = state;
-    if (index === "denoiser") {
-      const image = this.#denoised(z, request);
-      return { ...state, z: image, xHat: image };
-    }
     const noise = () => this.noise(z, request.streams.at(i).generator("sample/noise"));
-    const { next, xHat } = this.#generated(z, { ...request, chain, index: index as number, noise });
+    const { next, xHat } =
+      typeof index === "number"
+        ? this.#generated(z, { ...request, chain, index, noise })
+        : this.#denoised(z, request);
     return { ...state, z: next, xHat };
   }
 
   /** To the image by the denoiser for index 0; x_1 as it is where there is none. */
-  override stepBack(x: Tensor, o: StepBack): { readonly next: Tensor; readonly xHat: Tensor } {
+  override stepBack(x: Tensor, o: StepBack): SteppedBack {
     if (o.index > 0) return super.stepBack(x, o);
-    const image = this.denoiser ? this.#denoised(x, o) : x;
+    return this.denoiser ? this.#denoised(x, o) : { next: x, xHat: x };
+  }
+
+  #denoised(x: Tensor, o: Omit<StepBack, "chain" | "index" | "noise">): SteppedBack {
+    const image = this.denoise(x, { ...o, correction: correctionOf(o) });
     return { next: image, xHat: image };
   }
 
-  #denoised(x: Tensor, o: ChainPass & { readonly sampler: string }): Tensor {
-    return this.denoise(x, { ...o, clip: chainSamplerNamed(o.sampler).clip });
-  }
-
   /** A step of the generator, also at index 0 of its own chain. */
-  #generated(x: Tensor, o: StepBack): { readonly next: Tensor; readonly xHat: Tensor } {
-    const { step, clip } = chainSamplerNamed(o.sampler);
-    const { chain } = o;
-    const t = full([x.dim(0)], o.index, { dtype: "int64", device: x.device });
-    const out = required(this.generator, "generator").forward(x, this.told(chain, t), o.condition, o.pass);
-    const back = reverseStep(chain, this.type, { out, x, t }, { clip });
-    return { next: step({ chain, x, t, step: back, eta: o.eta ?? 0, noise: o.noise }), xHat: back.xHat };
-  }
-
-  #requireBoth(what: string): void {
-    required(this.generator, "generator", what);
-    required(this.denoiser, "denoiser", what);
+  #generated(x: Tensor, o: StepBack): SteppedBack {
+    const network = required(this.generator, "generator");
+    return this.stepBackBy((told) => network.forward(x, told, o.condition, o.pass), x, o);
   }
 }
 

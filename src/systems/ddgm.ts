@@ -2,7 +2,8 @@
 import type { FirstTerm } from "../diffusion/chain/objective.js";
 import type { StepNetwork } from "../diffusion/chain/step-network.js";
 import type { Tensor } from "../torch/index.js";
-import { ChainDiffusion, type ChainOptions, type ChainPass } from "./chain.js";
+import { ChainDiffusion, type ChainOptions } from "./chain.js";
+import type { ChainPass } from "./chain-walk.js";
 
 export interface DdgmOptions extends ChainOptions {
   readonly network: StepNetwork;

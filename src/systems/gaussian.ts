@@ -5,7 +5,7 @@ import { type Bound, bitsPerDim, perExample, totalBound } from "../diffusion/lik
 import { decodePixels, encodePixels, pixelLogLikelihood } from "../diffusion/likelihood/discretised.js";
 import { driftFromNoise, driftFromVelocity, type ProbabilityFlow } from "../diffusion/likelihood/flow.js";
 import { convertPrediction, type PredictionKind } from "../diffusion/prediction.js";
-import { samplerNamed, thresholded } from "../diffusion/sampler/index.js";
+import { flowSampler, samplerNamed, thresholded } from "../diffusion/sampler/index.js";
 import type { NoiseCurve } from "../diffusion/schedule/index.js";
 import type {
   Batch,
@@ -209,6 +209,10 @@ export abstract class GaussianDiffusion<D extends GaussianDraws = GaussianDraws>
   /** What the schedule and the denoiser are conditioned on besides the request's condition; none by default. */
   protected startLatent(_request: SampleRequest): Tensor | undefined {
     return undefined;
+  }
+
+  checkSampling({ sampler }: Pick<SampleRequest, "sampler">): void {
+    if (sampler !== flowSampler) samplerNamed(sampler);
   }
 
   start(request: SampleRequest): GaussianState {

@@ -9,15 +9,15 @@ import { createMulan, mulanModel } from "./mulan-config.js";
 import type { BuiltSystem, SystemContext } from "./system-context.js";
 import { createVdm, vdmModel } from "./vdm-config.js";
 
+export { ChainDiffusion, type ChainOptions, type ChainPoint, type StepMeasure } from "./chain.js";
 export {
-  ChainDiffusion,
-  type ChainOptions,
   type ChainPass,
-  type ChainPoint,
   type ChainState,
+  ChainWalk,
+  type ChainWalkOptions,
   type StepBack,
-  type StepMeasure,
-} from "./chain.js";
+  type SteppedBack,
+} from "./chain-walk.js";
 export { type Classification, Classifier, type ClassifierOptions } from "./classifier.js";
 export { type Composition, compositions, DAED, type DaedOptions, type DaedParts, daedParts } from "./daed.js";
 export { DDGM, type DdgmOptions } from "./ddgm.js";

@@ -218,7 +218,7 @@ describe("a part by itself", () => {
     );
     for (const system of [denoiser, other])
       expect(() => system.bound(batch, { streams: new Streams(1), pass: {} })).toThrow(
-        /for its likelihood, got a/,
+        /got a (denoiser|generator) alone/,
       );
   });
 });
@@ -281,10 +281,10 @@ test("all steps of a chain, and no more", () => {
     `expected at most the ${T} steps of the chain, got ${T + 1}: ask for fewer`,
   );
   expect(() => system.start({ ...request, steps: T, sampler: "ode" })).toThrow(
-    /expected a sampler of a discrete chain \(.*\), got "ode"/,
+    /expected a sampler of a discrete chain, got "ode"/,
   );
   const pixels = full([1, ...shape], 0, float64);
   expect(() => system.bound({ pixels }, { streams: new Streams(1), pass: {}, steps: 0 })).toThrow(
-    `expected a number of steps for the bound of a discrete chain, 2 to ${T}, got 0: it has no continuous time`,
+    `expected a number of steps from 2 to ${T} for the bound of a discrete chain, got 0: ask for so many`,
   );
 });

@@ -198,6 +198,6 @@ test("through the driver: the same seed, the same bytes, whatever samplers are t
   }
   expect(await drawn("ddim", 1, 1)).not.toEqual(await drawn("ddim", 1));
   expect(() => chainSamplerNamed("ddmi")).toThrow(
-    /expected a sampler of a discrete chain \(.*\), got "ddmi".*ddim/,
+    /expected a sampler of a discrete chain, got "ddmi".*ddim/,
   );
 });

@@ -132,7 +132,7 @@ describe("betas that make no chain", () => {
   });
 
   test("one step, or none", () => {
-    expect(() => checkBetas([0.1])).toThrow("expected a chain of two steps or more, got 1: raise its steps");
+    expect(() => checkBetas([0.1])).toThrow("expected a chain of two steps or more, got 1: ask for more");
     expect(() => chainTables([])).toThrow("got 0");
   });
 

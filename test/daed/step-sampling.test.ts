@@ -38,7 +38,7 @@ describe("golden/daed/samplers", () => {
     const p = stepProbabilities(sampler.weights());
     close(Array.from(p), file.numbers("dae_uniform/p"), 1e-14, "p", relative);
     const expected = file.numbers("dae_uniform/importance_weight");
-    const { t, weights } = sampleSteps(sampler, 2000, generator(1));
+    const { t, weights } = sampleSteps(sampler, 2000, { generator: generator(1) });
     const own = t.toArray().map((step) => expected[step] as number);
     expect(own).toContain(expected[0]);
     close(weights, own, 1e-14, "weights", relative);
@@ -55,18 +55,10 @@ describe("golden/daed/samplers", () => {
       number[][],
       number[][],
     ];
-    const seen: number[][] = (after[0] as number[]).map(() => []);
+    const sampler = new LossSecondMoment((after[0] as number[]).length, { history });
     let warmCalls = 0;
     for (const [call, expected] of after.entries()) {
-      for (const [i, t] of (ts[call] as number[]).entries()) seen[t]?.push(losses[call]?.[i] as number);
-      // The vectors remember fewer losses than ten: those, so much larger, and zeros for the others have the same mean square.
-      const sampler = new LossSecondMoment(seen.length);
-      for (const [t, all] of seen.entries()) {
-        if (all.length < history) continue;
-        const last = all.slice(-history).map((loss) => loss * Math.sqrt(10 / history));
-        for (const loss of [...last, ...Array.from({ length: 10 - history }, () => 0)])
-          sampler.observe([t], [loss]);
-      }
+      sampler.observe(ts[call] as number[], losses[call] as number[]);
       close(Array.from(sampler.weights()), expected, 1e-12, `after call ${call}`, relative);
       if (new Set(expected).size > 1) warmCalls++;
     }
@@ -78,9 +70,15 @@ describe.each(stepSamplings)("%s", (sampling) => {
   const sampler = samplerOf(sampling);
   const p = stepProbabilities(sampler.weights());
   const count = 40_000;
-  const { t, weights } = sampleSteps(sampler, count, generator(7));
+  const { t, weights } = sampleSteps(sampler, count, { generator: generator(7) });
   const steps = t.toArray();
   const given = weights.toArray();
+
+  test("averaged over the steps that are ever drawn, a step drawn as often as any other has weight 1", () => {
+    const drawn = sampleSteps(sampler, count, { generator: generator(7), averageOver: "drawn" });
+    const possible = p.filter((each) => each > 0).length;
+    close(drawn.weights, weights.mul(p.length / possible), 1e-14, "weights", { rule: "relative" });
+  });
 
   test("steps are drawn as often as they are likely", () => {
     for (const [step, expected] of p.entries()) {
@@ -110,7 +108,7 @@ describe.each(stepSamplings)("%s", (sampling) => {
 });
 
 test("uniform steps weigh 1", () => {
-  const { weights } = sampleSteps(samplerOf("uniform"), 100, generator(2));
+  const { weights } = sampleSteps(samplerOf("uniform"), 100, { generator: generator(2) });
   expect(new Set(weights.toArray())).toEqual(new Set([1]));
 });
 
@@ -137,7 +135,7 @@ describe("how often the denoiser is trained", () => {
   test("alone: 1, with a weight of 1 / T; without: never", () => {
     expect(first("only-dae", 468, 0.1)).toBe(1);
     const alone = createStepSampler("only-dae", Float64Array.from(linearBetas(500)));
-    expect(sampleSteps(alone, 1, generator(3)).weights.item()).toBe(1 / 500);
+    expect(sampleSteps(alone, 1, { generator: generator(3) }).weights.item()).toBe(1 / 500);
     expect(first("without-first", 468, 0.1)).toBe(0);
   });
 });
@@ -197,6 +195,6 @@ describe("the root mean square of losses", () => {
 });
 
 test("no images, no steps", () => {
-  const { t, weights } = sampleSteps(samplerOf("uniform"), 0, generator(1));
+  const { t, weights } = sampleSteps(samplerOf("uniform"), 0, { generator: generator(1) });
   expect([t.shape, weights.shape]).toEqual([[0], [0]]);
 });

@@ -11,7 +11,6 @@ import { Trainer } from "../../src/experiment/trainer.js";
 import { trainRun } from "../../src/experiment/training-run.js";
 import { liveTensors, loadTensors, Streams, setThreads } from "../../src/torch/index.js";
 import { checkpointSums, temporaryFolder, writeTiny } from "../experiment/tiny.js";
-import { collectGarbage } from "../garbage.js";
 
 const shape = [1, 8, 8] as const;
 const machine = { device: "cpu", precision: "float32", threads: 1 } as const;
@@ -26,7 +25,7 @@ const source = memorySource(
   }),
 );
 
-const network = `{ kind: guided-unet, channels: 16, channelMultipliers: [1, 2], residualBlocks: 1,
+const network = `{ kind: guided-unet, channels: 16, channelMultipliers: [1], residualBlocks: 1,
     attentionResolutions: [], heads: 1, groups: 4, dropout: 0 }`;
 const tiny = (system: string, model: string) => `
 system: ${system}
@@ -34,8 +33,8 @@ data: { name: quarters }
 model:
   network: ${network}
 ${model}
-train: { steps: 100, batchSize: 16 }
-optimiser: { learningRate: 4.0e-3, betas: [0.9, 0.999], weightDecay: 0, warmupSteps: 20, decay: cosine, emaRate: 0.9 }
+train: { steps: 80, batchSize: 16 }
+optimiser: { learningRate: 1.0e-2, betas: [0.9, 0.999], weightDecay: 0, warmupSteps: 10, decay: cosine, emaRate: 0.9 }
 `;
 
 function trainerOf(text: string, overrides: readonly string[] = []): Trainer {
@@ -57,7 +56,7 @@ function losses(trainer: Trainer, steps: number, every: number): number[] {
 
 describe("learning", () => {
   test("sixteen images by heart: the simple loss falls from 1 to below 0.1", () => {
-    const read = losses(trainerOf(tiny("ddgm", "  schedule: { kind: linear, steps: 50 }")), 100, 25);
+    const read = losses(trainerOf(tiny("ddgm", "  schedule: { kind: linear, steps: 50 }")), 80, 20);
     // The network's first output is 0, and the noise's square 1: 16 images of 64 pixels, good to 1 / sqrt(512).
     expect(Math.abs((read[0] as number) - 1)).toBeLessThan(5 / Math.sqrt(512));
     expect(read.at(-1)).toBeLessThan(0.1);
@@ -171,14 +170,5 @@ threads: 1
     expect(parts).toEqual(new Set(["denoiser", "generator"]));
     expect(inside.get("denoiser")).toEqual(inside.get("generator"));
     expect(fs.readdirSync(run.paths.samples).sort()).toEqual(["00000009.png", "00000018.png"]);
-  });
-
-  test("a training leaves no tensor behind", async () => {
-    await go("first", configOf("daed", model)); // what is made once and kept
-    collectGarbage();
-    const before = liveTensors();
-    await go("second", configOf("daed", model));
-    collectGarbage();
-    expect(liveTensors()).toBeLessThanOrEqual(before);
   });
 });

@@ -45,12 +45,12 @@ export function linearCombineBetas(
  */
 export function checkBetas(betas: readonly number[]): readonly number[] {
   if (betas.length < 2)
-    throw new UserError(`expected a chain of two steps or more, got ${betas.length}: raise its steps`);
+    throw new UserError(`expected a chain of two steps or more, got ${betas.length}: ask for more`);
   const wrong = betas.findIndex((beta) => !(beta > 0 && beta < 1));
   if (wrong >= 0)
     throw new UserError(
       `expected every beta of a chain inside (0, 1), got ${betas[wrong]} at step ${wrong} of ${betas.length}: ` +
-        "a linear schedule takes 3 to 9 or more than 20 steps; for others give the betas themselves",
+        "linear schedules have 3 to 9 or more than 20 steps",
     );
   return betas;
 }

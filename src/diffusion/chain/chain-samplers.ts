@@ -79,12 +79,12 @@ export function chainSamplerNamed(name: string): NamedSampler {
   const sampler = Object.hasOwn(chainSamplers, name) ? chainSamplers[name] : undefined;
   if (!sampler)
     throw new UserError(
-      `expected a sampler of a discrete chain (${chainSamplerNames.join(", ")}), got "${name}"${didYouMean(name, chainSamplerNames)}`,
+      `expected a sampler of a discrete chain, got "${name}"${didYouMean(name, chainSamplerNames)}`,
     );
   return sampler;
 }
 
-/** The same step for each of `count` images. */
-export function sameStep(t: number, count: number, device: string): Tensor {
-  return full([count], t, { dtype: "int64", device });
+/** The same step for each image of `like`, int64 `[B]`. */
+export function sameStep(t: number, like: Tensor): Tensor {
+  return full([like.dim(0)], t, { dtype: "int64", device: like.device });
 }

@@ -33,7 +33,6 @@ export class GaussianChain {
 
   /** The chain through the given states alone: `beta = 1 - abar_i / abar_last`; the network is told the old numbers. */
   kept(indices: readonly number[]): GaussianChain {
-    if (indices.length === this.length) return this;
     let last = 1;
     const betas = indices.map((i) => {
       const abar = this.tables.alphasCumprod[i] as number;

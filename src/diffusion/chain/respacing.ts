@@ -19,6 +19,12 @@ function parse(spec: string): { readonly stride: number } | { readonly sections:
   return { sections };
 }
 
+/** The number of steps nearest to `wanted` that a stride through `steps` gives. */
+function nearestCount(steps: number, wanted: number): number {
+  const stride = Math.min(steps - 1, Math.max(1, Math.round(steps / Math.max(1, wanted))));
+  return Math.ceil(steps / stride);
+}
+
 /** How many steps a specification keeps. @throws UserError where it is none */
 export function respacedCount(spec: string): number {
   const parsed = parse(spec);
@@ -38,7 +44,7 @@ export function respacedSteps(steps: number, spec: string): number[] {
       if (Math.ceil(steps / stride) === parsed.stride)
         return Array.from({ length: parsed.stride }, (_, i) => i * stride);
     throw new UserError(
-      `expected a number of steps that some stride through ${steps} gives, got "${spec}": take ${Math.ceil(steps / Math.max(1, Math.round(steps / parsed.stride)))}, or leave out "ddim"`,
+      `expected a number of steps that some stride through ${steps} gives, got "${spec}": take ddim${nearestCount(steps, parsed.stride)}, or leave out "ddim"`,
     );
   }
   const { sections } = parsed;

@@ -5,8 +5,14 @@ import { type Generator, rand, type Tensor, tensor, zeros } from "../../torch/in
 export interface SampledSteps {
   /** int64 `[B]` */
   readonly t: Tensor;
-  /** `1 / (T p_t)`, float64 `[B]`. */
+  /** `1 / (n p_t)`, float64 `[B]`; n is T, or the number of steps that are ever drawn. */
   readonly weights: Tensor;
+}
+
+export interface SampleStepsOptions {
+  readonly generator: Generator;
+  /** Which steps the weights' average is over: all of the `chain` (the default), or those that are ever `drawn`. */
+  readonly averageOver?: "chain" | "drawn";
 }
 
 type Weighting = (betas: Float64Array) => Float64Array;
@@ -57,28 +63,30 @@ export interface StepSampler {
   restore?(state: ReadonlyMap<string, Tensor>): void;
 }
 
-/** Losses of each step that count. */
-const HISTORY = 10;
 /** The part of all draws that is uniform. */
 const UNIFORM_PART = 0.001;
 
 /**
- * In proportion to the root mean square of the last ten losses of each step, once every step has as many; uniform until
+ * In proportion to the root mean square of the last losses of each step, ten of them, once every step has as many; uniform until
  * then, and in one draw of a thousand (Nichol, Dhariwal, 2021).
  */
 export class LossSecondMoment implements StepSampler {
   readonly #losses: Float64Array[];
   readonly #counts: Float64Array;
+  readonly #history: number;
 
-  constructor(steps: number) {
-    this.#losses = Array.from({ length: steps }, () => new Float64Array(HISTORY));
+  /** `history`: losses of each step that count. */
+  constructor(steps: number, { history = 10 }: { readonly history?: number } = {}) {
+    this.#history = history;
+    this.#losses = Array.from({ length: steps }, () => new Float64Array(history));
     this.#counts = new Float64Array(steps);
   }
 
   weights(): Float64Array {
-    if (this.#counts.some((count) => count < HISTORY)) return this.#counts.map(() => 1);
+    const history = this.#history;
+    if (this.#counts.some((count) => count < history)) return this.#counts.map(() => 1);
     const roots = Float64Array.from(this.#losses, (losses) =>
-      Math.sqrt(losses.reduce((sum, loss) => sum + loss * loss, 0) / HISTORY),
+      Math.sqrt(losses.reduce((sum, loss) => sum + loss * loss, 0) / history),
     );
     return stepProbabilities(roots).map((p) => p * (1 - UNIFORM_PART) + UNIFORM_PART / roots.length);
   }
@@ -90,12 +98,12 @@ export class LossSecondMoment implements StepSampler {
       const loss = losses[i];
       if (!own || count === undefined || loss === undefined)
         throw new RangeError(`expected steps 0 to ${this.#counts.length - 1} with a loss each, got ${step}`);
-      if (count < HISTORY) {
+      if (count < this.#history) {
         own[count] = loss;
         this.#counts[step] = count + 1;
       } else {
         own.copyWithin(0, 1);
-        own[HISTORY - 1] = loss;
+        own[this.#history - 1] = loss;
       }
     }
   }
@@ -114,10 +122,11 @@ export class LossSecondMoment implements StepSampler {
   restore(state: ReadonlyMap<string, Tensor>): void {
     const losses = state.get("losses")?.toArray();
     const counts = state.get("counts")?.toArray();
-    if (losses?.length !== HISTORY * this.#counts.length || counts?.length !== this.#counts.length)
+    const history = this.#history;
+    if (losses?.length !== history * this.#counts.length || counts?.length !== this.#counts.length)
       throw new Error(`expected the losses of ${this.#counts.length} steps in the checkpoint`);
     for (const [step, own] of this.#losses.entries())
-      own.set(losses.slice(step * HISTORY, (step + 1) * HISTORY));
+      own.set(losses.slice(step * history, (step + 1) * history));
     this.#counts.set(counts);
   }
 }
@@ -129,17 +138,22 @@ export function createStepSampler(sampling: StepSampling, betas: Float64Array): 
 }
 
 /** Independent draws of `count` steps, by inverting the distribution function. */
-export function sampleSteps(sampler: StepSampler, count: number, generator: Generator): SampledSteps {
+export function sampleSteps(
+  sampler: StepSampler,
+  count: number,
+  { generator, averageOver = "chain" }: SampleStepsOptions,
+): SampledSteps {
   const p = stepProbabilities(sampler.weights());
   const upTo = new Float64Array(p.length);
   p.reduce((sum, each, t) => (upTo[t] = sum + each), 0);
   const uniform = rand([count], generator, { dtype: "float64" }).toArray();
   const last = p.findLastIndex((each) => each > 0);
+  const n = averageOver === "chain" ? p.length : p.filter((each) => each > 0).length;
   const t = uniform.map((u) => Math.min(firstAbove(upTo, u), last));
   return {
     t: t.length > 0 ? tensor(t, { dtype: "int64" }) : zeros([0], { dtype: "int64" }),
     weights: tensor(
-      t.map((step) => 1 / (p.length * (p[step] as number))),
+      t.map((step) => 1 / (n * (p[step] as number))),
       { dtype: "float64" },
     ),
   };
