@@ -3,7 +3,8 @@
 // In libtorch 1.13 normalisation and activation cost more than the convolutions between them. One image's feature map
 // fits the second-level cache, so mean, variance and output are three cheap readings of the same memory, and backward
 // recomputes the activation instead of storing it. `shift` [N, C] is the conditioning that a residual block adds to
-// every position before its second normalisation.
+// every position before its second normalisation. Weight and bias are [C], or [N, C] where the conditioning scales and
+// shifts what was normalised.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -183,17 +184,20 @@ VARIDIFF_CHOOSE(double, Double)
 
 struct Sizes {
   int64_t images, channels, rows, groups;
+  int64_t stride;  // from one image's weight and bias to the next: 0 where all share them
 };
 
 Sizes sizesOf(const Tensor& x, const Tensor& weight, const Tensor& bias, const optional<Tensor>& shift, int64_t groups) {
   TORCH_CHECK(x.dim() == 4, "expected x of shape [N, C, H, W], got ", x.sizes());
   const int64_t C = x.size(1);
   TORCH_CHECK(groups > 0 && C % groups == 0, "expected channels that are a multiple of ", groups, " groups, got ", C);
-  TORCH_CHECK(weight.dim() == 1 && weight.size(0) == C && bias.dim() == 1 && bias.size(0) == C,
-              "expected weight and bias of shape [", C, "], got ", weight.sizes(), " and ", bias.sizes());
+  const bool own = weight.dim() == 2;
+  TORCH_CHECK(weight.sizes() == bias.sizes() && weight.dim() >= 1 && weight.size(-1) == C &&
+                  (weight.dim() == 1 || (own && weight.size(0) == x.size(0))),
+              "expected weight and bias of shape [", C, "] or [", x.size(0), ", ", C, "], got ", weight.sizes(), " and ", bias.sizes());
   TORCH_CHECK(!shift || (shift->dim() == 2 && shift->size(0) == x.size(0) && shift->size(1) == C), "expected shift of shape [",
               x.size(0), ", ", C, "], got ", shift ? shift->sizes() : at::IntArrayRef{});
-  return {x.size(0), C, x.size(2) * x.size(3), groups};
+  return {x.size(0), C, x.size(2) * x.size(3), groups, own ? C : 0};
 }
 
 Tensor channelsLast(const Tensor& x) { return x.contiguous(at::MemoryFormat::ChannelsLast); }
@@ -219,7 +223,8 @@ std::vector<Tensor> runForward(const Tensor& x, const Tensor& weight, const Tens
     std::vector<A> work(2 * n.channels);
     for (int64_t i = begin; i < end; ++i) {
       const int64_t at = i * n.rows * n.channels;
-      const Image<T, A> im{xp + at, sp ? sp + i * n.channels : nullptr, wp, bp, n.rows, n.channels, n.groups};
+      const int64_t w = i * n.stride;
+      const Image<T, A> im{xp + at, sp ? sp + i * n.channels : nullptr, wp + w, bp + w, n.rows, n.channels, n.groups};
       (silu ? Chosen<T>::forwardSilu : Chosen<T>::forwardPlain)(im, eps, yp + at, mp + i * n.groups, rp + i * n.groups, work.data());
     }
   });
@@ -244,13 +249,14 @@ std::vector<Tensor> runBackward(const Tensor& dy, const Tensor& x, const Tensor&
   at::parallel_for(0, n.images, 1, [&](int64_t begin, int64_t end) {
     std::vector<A> work((8 + n.rows) * n.channels);
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t at = i * n.rows * n.channels, c = i * n.channels;
-      const Image<T, A> im{xp + at, sp ? sp + c : nullptr, wp, bp, n.rows, n.channels, n.groups};
+      const int64_t at = i * n.rows * n.channels, c = i * n.channels, w = i * n.stride;
+      const Image<T, A> im{xp + at, sp ? sp + c : nullptr, wp + w, bp + w, n.rows, n.channels, n.groups};
       (silu ? Chosen<T>::backwardSilu : Chosen<T>::backwardPlain)(im, gp + at, mp + i * n.groups, rp + i * n.groups, dxp + at,
                                                                   dwp + c, dbp + c, dsp ? dsp + c : nullptr, work.data());
     }
   });
-  return {dx, dWeight.sum(0).to(weight.scalar_type()), dBias.sum(0).to(bias.scalar_type()),
+  const auto ofAll = [&](const Tensor& gradient) { return n.stride == 0 ? gradient.sum(0) : gradient; };
+  return {dx, ofAll(dWeight).to(weight.scalar_type()), ofAll(dBias).to(bias.scalar_type()),
           shift ? dShift.to(shift->scalar_type()) : Tensor()};
 }
 
@@ -263,7 +269,8 @@ Tensor reference(const Tensor& x, const Tensor& weight, const Tensor& bias, cons
   const Tensor grouped = h.reshape({h.size(0), groups, -1});
   const Tensor centred = grouped - grouped.mean(-1, true);
   const Tensor rstd = (centred.square().mean(-1, true) + eps).rsqrt();
-  const Tensor u = (centred * rstd).reshape(h.sizes()) * weight.to(wide).view({1, -1, 1, 1}) + bias.to(wide).view({1, -1, 1, 1});
+  const auto spread = [&](const Tensor& t) { return t.to(wide).reshape({-1, h.size(1), 1, 1}); };
+  const Tensor u = (centred * rstd).reshape(h.sizes()) * spread(weight) + spread(bias);
   return (silu ? u * u.sigmoid() : u).to(x.scalar_type()).contiguous(at::MemoryFormat::ChannelsLast);
 }
 

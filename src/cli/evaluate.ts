@@ -1,53 +1,23 @@
 /** `varidiff evaluate`: what a run is worth, in numbers with error bars. */
 import { Command, InvalidArgumentError, Option } from "commander";
-import type { Split } from "../data/index.js";
 import { dequantisations } from "../diffusion/likelihood/dequantise.js";
 import { samplerNames } from "../diffusion/sampler/index.js";
 import { UserError } from "../errors.js";
 import { evaluateShard, type ShardOutcome } from "../experiment/evaluate-shard.js";
 import { defaultFlowSettings, divergences, type FlowSettings, latents } from "../experiment/flow-settings.js";
 import type { Shard } from "../experiment/ledger.js";
-import type { ReconstructionSettings } from "../experiment/measure-reconstruction.js";
-import { measureSamples } from "../experiment/measure-samples.js";
 import type { Measurement } from "../experiment/metric.js";
 import { defaultMetric, metricNamed, metricNames, metricsNamed } from "../experiment/metrics.js";
-import {
-  defaultQuality,
-  isQualityPart,
-  type QualitySettings,
-  qualityParts,
-} from "../experiment/quality-settings.js";
+import { defaultQuality } from "../experiment/quality-settings.js";
 import { usualWayBack } from "../experiment/reconstruction.js";
 import { openAnyTrained } from "../experiment/trained.js";
+import { evaluateSamples } from "./evaluate-samples.js";
+import { type EvaluateOptions, settingsOf } from "./evaluate-settings.js";
 import { collect, exitCodeOf, fraction, interruptible, wholeNumber } from "./options.js";
 import { emit } from "./output.js";
 import { createProgress } from "./progress.js";
 
-interface EvaluateOptions extends Partial<FlowSettings> {
-  readonly metrics?: string;
-  readonly images?: number;
-  readonly passes?: number;
-  readonly steps?: number;
-  readonly split?: Split;
-  readonly batchSize?: number;
-  readonly shard: Shard;
-  readonly weights: "ema" | "raw";
-  readonly checkpoint?: number;
-  readonly seed: number;
-  readonly schedule?: "mean" | "linear";
-  readonly samples?: number;
-  readonly sampler?: string;
-  readonly reference?: Split;
-  readonly referenceImages?: number;
-  readonly features?: string;
-  readonly floor?: boolean;
-  readonly keepSamples?: boolean;
-  readonly at?: number;
-  readonly data?: string;
-  readonly dataPath?: string;
-  readonly set: readonly string[];
-  readonly json?: boolean;
-}
+const log = (line: string): void => void process.stderr.write(`${line}\n`);
 
 const EXAMPLES = `
 Examples:
@@ -170,15 +140,7 @@ async function evaluate(dir: string, options: EvaluateOptions): Promise<void> {
     await evaluateSamples(dir, { ...options, asked: asked ?? ["quality"] });
     return;
   }
-  const flow = flowSettings(options);
-  const reconstruction = reconstructionSettings(options, asked ?? []);
-  const quality = qualitySettings(options, asked ?? []);
-  if (Object.keys(quality).length > 0 && !asked?.some(isOfSamples))
-    throw new UserError(
-      `--${kebab(Object.keys(quality)[0] ?? "")} is for the metrics of samples: add --metrics quality`,
-    );
-  if (Object.keys(flow).length > 0 && !asked?.includes("nll"))
-    throw new UserError(`--${Object.keys(flow)[0]} is for the metric nll: add --metrics nll`);
+  const settings = settingsOf(options, asked ?? []);
   const trained = openAnyTrained(dir, {
     weights: options.weights,
     step: options.checkpoint,
@@ -190,7 +152,7 @@ async function evaluate(dir: string, options: EvaluateOptions): Promise<void> {
   const outcomes: (readonly [name: string, outcome: ShardOutcome])[] = [];
   try {
     for (const [name, plan] of metrics) {
-      const measurement = await plan(trained, { ...options, flow, quality, reconstruction, log });
+      const measurement = await plan(trained, { ...options, ...settings, log });
       const { shard } = options;
       const folder = trained.run.paths.evaluation;
       outcomes.push([name, await withProgress(name, measurement, { folder, shard, signal: stop.signal })]);
@@ -211,78 +173,6 @@ async function evaluate(dir: string, options: EvaluateOptions): Promise<void> {
   });
 }
 
-function isOfSamples(name: string): boolean {
-  return name === "quality" || isQualityPart(name);
-}
-
-/** What was asked of the metric `reconstruction`. @throws UserError where something was that others have not */
-function reconstructionSettings(
-  { at, data, dataPath, sampler }: EvaluateOptions,
-  asked: readonly string[],
-): ReconstructionSettings {
-  const own = { at, data, dataPath };
-  const [given] = Object.entries(own).flatMap(([name, value]) => (value === undefined ? [] : [name]));
-  const others = asked.filter((name) => name !== "reconstruction");
-  if (given !== undefined && others.length === asked.length)
-    throw new UserError(`--${kebab(given)} is for the metric reconstruction: add --metrics reconstruction`);
-  if (data !== undefined && others.length > 0)
-    throw new UserError(
-      `--data is for the metric reconstruction alone, got ${others.join(" and ")} too: measure apart`,
-    );
-  return { ...own, sampler };
-}
-
-/** Measures images of a file in the place of a run's. */
-async function evaluateSamples(
-  file: string,
-  o: EvaluateOptions & { readonly asked: readonly string[] },
-): Promise<void> {
-  const { data, asked, seed } = o;
-  if (data === undefined)
-    throw new UserError(`expected --data with ${file}: the data set that its images are compared with`);
-  const other = asked.find((name) => !isOfSamples(name));
-  if (other !== undefined)
-    throw new UserError(
-      `expected metrics of samples for ${file} (quality, ${qualityParts.join(", ")}), got ${other}`,
-    );
-  const parts = qualityParts.filter((part) => asked.includes("quality") || asked.includes(part));
-  const result = await measureSamples(file, {
-    data,
-    parts,
-    quality: qualitySettings(o, asked),
-    seed,
-    roots: ["runs"],
-    log,
-  });
-  emit(result.document, { json: o.json, text: () => result.summary });
-}
-
-/** What was asked of the metrics of samples. */
-function qualitySettings(options: EvaluateOptions, asked: readonly string[]): Partial<QualitySettings> {
-  const { samples, sampler, reference, referenceImages, features, floor, keepSamples } = options;
-  const elsewhere = asked.includes("reconstruction") && !asked.some(isOfSamples);
-  const given = {
-    ...{ samples, reference, referenceImages, features },
-    sampler: elsewhere ? undefined : sampler,
-    floor: floor === false ? ("none" as const) : undefined,
-    keepSamples: keepSamples ? ("kept" as const) : undefined,
-  };
-  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
-}
-
-/** As an option is written. */
-function kebab(name: string): string {
-  return name === "floor" ? "no-floor" : name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-}
-
-const log = (line: string): void => void process.stderr.write(`${line}\n`);
-
-/** What was asked of the metric `nll`. */
-function flowSettings(options: Partial<FlowSettings>): Partial<FlowSettings> {
-  const keys = Object.keys(defaultFlowSettings) as (keyof FlowSettings)[];
-  return Object.fromEntries(keys.flatMap((key) => (options[key] === undefined ? [] : [[key, options[key]]])));
-}
-
 async function withProgress(
   label: string,
   measurement: Measurement,
@@ -292,7 +182,7 @@ async function withProgress(
   try {
     return await evaluateShard(measurement, {
       ...o,
-      log: (line) => process.stderr.write(`${line}\n`),
+      log,
       onProgress(done, total) {
         progress ??= createProgress({ total, unit: "images", label });
         progress.update(done);

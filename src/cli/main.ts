@@ -9,7 +9,7 @@ const COMMANDS: readonly Entry[] = [
   ["train", "train a model, or go on with a run", async () => (await import("./train.js")).trainCommand()],
   [
     "evaluate",
-    "measure a run: bits/dim with its parts and error bars",
+    "measure a run: likelihood, quality of samples, reconstruction, with error bars",
     async () => (await import("./evaluate.js")).evaluateCommand(),
   ],
   [

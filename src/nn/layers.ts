@@ -117,7 +117,17 @@ export class GroupNorm extends Module {
 
   /** `shift` `[B, C]` is added to every position before the statistics are taken. */
   forward(x: Tensor, shift?: Tensor): Tensor {
-    return groupNorm(x, this.weight.value, this.bias.value, {
+    return this.#run(x, this.weight.value, this.bias.value, shift);
+  }
+
+  /** `act(GN(x) (1 + scale) + shift)`, both `[B, C]`. */
+  modulated(x: Tensor, scale: Tensor, shift: Tensor): Tensor {
+    const factor = scale.add(1);
+    return this.#run(x, this.weight.value.mul(factor), this.bias.value.mul(factor).add(shift));
+  }
+
+  #run(x: Tensor, weight: Tensor, bias: Tensor, shift?: Tensor): Tensor {
+    return groupNorm(x, weight, bias, {
       groups: this.#groups,
       epsilon: this.#epsilon,
       activation: this.#activation,

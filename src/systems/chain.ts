@@ -26,8 +26,9 @@ import type {
   PerTimeLoss,
   StepContext,
 } from "../diffusion/system.js";
+import { sampleTimes } from "../diffusion/times.js";
 import { UserError } from "../errors.js";
-import { rand, type Tensor } from "../torch/index.js";
+import type { Tensor } from "../torch/index.js";
 import { type ChainPass, type ChainState, ChainWalk, type ChainWalkOptions } from "./chain-walk.js";
 
 export interface ChainOptions extends ChainWalkOptions {
@@ -148,14 +149,16 @@ export abstract class ChainDiffusion
   // ---- the bound
 
   /**
-   * One draw of the bound's three parts: step 0, the prior, and T - 1 times the term of one of the other steps, drawn
-   * uniformly. Of fewer steps where `steps` says so. Predicted images are kept within [-1, 1].
+   * One draw of the bound's three parts: step 0, the prior, and T - 1 times the term of one of the other steps, each as
+   * likely, together evenly spread over a batch. Of fewer steps where `steps` says so. Predicted images are kept within
+   * [-1, 1].
    */
   bound(batch: Batch, context: BoundContext): Bound {
     const x0 = this.encode(batch.pixels);
     const chain = this.#boundedChain(context);
     const first = this.#nats(chain, { x0, t: sameStep(0, x0), name: "reconstruction" }, batch, context);
-    const time = rand([x0.dim(0)], context.streams.generator("times"), { dtype: "float64" });
+    const generator = context.streams.generator("times");
+    const time = sampleTimes("low-discrepancy", x0.dim(0), generator, "cpu");
     return {
       reconstruction: first,
       prior: chain.prior(x0),

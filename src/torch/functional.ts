@@ -64,7 +64,10 @@ export interface GroupNormOptions {
   readonly implementation?: "fused" | "reference";
 }
 
-/** `act(GroupNorm(x + shift))` of `x` `[B, C, H, W]` with population variance; fused, channels-last. */
+/**
+ * `act(GroupNorm(x + shift))` of `x` `[B, C, H, W]` with population variance; fused, channels-last. `weight` and `bias` are
+ * `[C]`, or each image's own, `[B, C]`.
+ */
 export function groupNorm(x: Tensor, weight: Tensor, bias: Tensor, options: GroupNormOptions): Tensor {
   const run = options.implementation === "reference" ? op.groupNormReference : op.groupNorm;
   return run(x, weight, bias, options.shift, options.groups, options.epsilon, options.activation === "silu");

@@ -76,6 +76,11 @@ describe("configs", () => {
       ["model.network={ kind: guided-unet, channels: 40 }"],
       /channels that are multiples of 32 \(groups\), got 40/,
     ], // 32 groups
+    [
+      "daed",
+      ["model.laplacian=with"],
+      /sides are multiples of 8 and 16 at least for model.laplacian with, got 28 x 28: set data.size/,
+    ],
   ] as const)("%s %j", async (system, overrides, said) => {
     await expectOneLine(() => build(system, ...overrides), said);
   });
@@ -106,6 +111,31 @@ describe("commands", () => {
     }
   });
   afterAll(() => fs.rmSync(folder, { recursive: true, force: true }));
+
+  test.each([
+    ["ddgm", ["sample.steps=6"], /expected at most the 5 steps of the chain, got 6/],
+    ["ddgm", ["sample.sampler=ode"], /expected a sampler of a discrete chain, got "ode"/],
+    ["official", ["sample.steps=3"], /expected all \d+ steps for the official composition, got 3/],
+    ["denoiser", ["sample.steps=2"], /expected a model with a generator for drawing samples/],
+    [
+      "generator",
+      ["train.sampleEvery=0", "train.evaluateEvery=1"],
+      /a likelihood bound for train.evaluateEvery 1, got daed: set train.evaluateEvery=0/,
+    ],
+    [
+      "ddgm",
+      ["sample.steps=2", "model.condition=class", "model.classes=1"],
+      /expected 1 classes in the train images/,
+    ],
+  ] as const)("a training that would be stopped on its way: %s %j", async (name, overrides, said) => {
+    const [system, model] = models[name];
+    const config = () =>
+      readConfig(writeConfig(folder, name, system, model), "train.sampleEvery=1", ...overrides);
+    const run = createRun({ out: path.join(folder, "never") });
+    await expectOneLine(() => trainRun({ run, config: config(), report: { log() {}, progress() {} } }), said);
+    expect(fs.readdirSync(run.dir)).toEqual([]);
+    fs.rmdirSync(run.dir);
+  });
 
   const commands: Readonly<Record<string, () => Command>> = {
     sample: sampleCommand,
@@ -138,7 +168,12 @@ describe("commands", () => {
       ["--steps", "10"],
       /expected all \d+ steps for the official composition, got 10: ask for/,
     ],
-    ["evaluate", "ddgm", ["--steps", "0"], /from 2 to 5 for the bound of a discrete chain, got 0: ask for so many/],
+    [
+      "evaluate",
+      "ddgm",
+      ["--steps", "0"],
+      /from 2 to 5 for the bound of a discrete chain, got 0: ask for so many/,
+    ],
     ["evaluate", "ddgm", ["--steps", "6"], /expected at most the 5 steps of the chain, got 6/],
     ["evaluate", "ddgm", ["--metrics", "nll"], /discrete steps/],
     [

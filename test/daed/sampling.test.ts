@@ -197,7 +197,5 @@ test("through the driver: the same seed, the same bytes, whatever samplers are t
     expect(await drawn(sampler, 1)).not.toEqual(await drawn(sampler, 2));
   }
   expect(await drawn("ddim", 1, 1)).not.toEqual(await drawn("ddim", 1));
-  expect(() => chainSamplerNamed("ddmi")).toThrow(
-    /expected a sampler of a discrete chain, got "ddmi".*ddim/,
-  );
+  expect(() => chainSamplerNamed("ddmi")).toThrow(/expected a sampler of a discrete chain, got "ddmi".*ddim/);
 });

@@ -274,3 +274,39 @@ describe("hard cases", () => {
     );
   });
 });
+
+describe.each(cases)("weight and bias of each image's own, $shape / $groups", (c) => {
+  const [n, channels] = c.shape;
+  const generator = new Generator({ seed: 7 });
+  const own = () => randn([n, channels], generator, { dtype: "float64" });
+  const leaves = (inputs: Inputs): Inputs => mapInputs(inputs, (t) => t.detach().clone().requireGrad());
+  const together = leaves({ ...draw(c), weight: own(), bias: own() });
+
+  test.each(["fused", "reference"] as const)("as if each image came alone, %s", (which) => {
+    const whole = run(together, c, "silu", true, which === "reference");
+    const cost = randn(whole.shape, new Generator({ seed: 9 }), { dtype: "float64" });
+    const gradients = grad([whole.mul(cost).sum()], Object.values(together));
+    for (let i = 0; i < n; i++) {
+      const of = (t: Tensor) => t.detach().narrow(0, i, 1);
+      // The shared form, [C], is tested above against the formula.
+      const alone = leaves({
+        x: of(together.x),
+        weight: of(together.weight).reshape([channels]),
+        bias: of(together.bias).reshape([channels]),
+        shift: of(together.shift),
+      });
+      const y = run(alone, { ...c, shape: [1, ...c.shape.slice(1)] as never }, "silu", true);
+      expect(largestDifference(y.toArray(), of(whole).toArray())).toBeLessThan(1e-12);
+      const expected = grad([y.mul(of(cost)).sum()], Object.values(alone));
+      for (const [k, gradient] of expected.entries())
+        expect(
+          largestDifference(gradient?.toArray() ?? [], of(gradients[k] as Tensor).toArray()),
+        ).toBeLessThan(1e-10);
+    }
+  });
+
+  test("other shapes are refused", () => {
+    const wrong = { ...together, weight: own().narrow(1, 0, 1) };
+    expect(() => run(wrong, c, "silu", false)).toThrow(/expected weight and bias of shape/);
+  });
+});

@@ -1,6 +1,6 @@
 /** The residual block of the guided-diffusion U-Net, modulated by the step. */
 import { Convolution, GroupNorm, type Linear, Module, zero } from "../../nn/index.js";
-import { type DropoutKeys, dropout, operator, type Tensor } from "../../torch/index.js";
+import { type DropoutKeys, dropout, type Tensor } from "../../torch/index.js";
 import {
   type Cost,
   checkMultiple,
@@ -12,8 +12,6 @@ import {
   type Size,
 } from "./layer.js";
 import { doubled, halfOf, halved, twice } from "./resampling.js";
-
-const addcmul = operator("aten::addcmul");
 
 /** `scale-shift`: `GN(h) (1 + s) + b`. `shift`: `GN(h + b)`. */
 export type Modulation = "scale-shift" | "shift";
@@ -51,10 +49,10 @@ export class GuidedResidualBlock extends Module implements Layer {
       null,
       convolution(channelsIn, channelsOut),
     ];
-    const modulated = scaleShift === "scale-shift";
-    this.emb_layers = [null, dense(embeddingFeatures, modulated ? 2 * channelsOut : channelsOut)];
+    const numbers = scaleShift === "scale-shift" ? 2 : 1;
+    this.emb_layers = [null, dense(embeddingFeatures, numbers * channelsOut)];
     this.out_layers = [
-      new GroupNorm(channelsOut, { ...norm, activation: modulated ? "none" : "silu" }),
+      new GroupNorm(channelsOut, { ...norm, activation: "silu" }),
       null,
       null,
       new Convolution(channelsOut, channelsOut, { law: zero }),
@@ -78,11 +76,8 @@ export class GuidedResidualBlock extends Module implements Layer {
   #modulated(h: Tensor, e: Tensor): Tensor {
     const [norm] = this.out_layers;
     if (this.#options.scaleShift === "shift") return norm.forward(h, e);
-    const [scale, shift] = e.unsqueeze(2).unsqueeze(3).split(this.#options.channelsOut, 1) as [
-      Tensor,
-      Tensor,
-    ];
-    return addcmul(shift, norm.forward(h), scale.add(1)).silu();
+    const [scale, shift] = e.split(this.#options.channelsOut, 1) as [Tensor, Tensor];
+    return norm.modulated(h, scale, shift);
   }
 
   #resampled(x: Tensor): Tensor {
@@ -100,11 +95,9 @@ export class GuidedResidualBlock extends Module implements Layer {
       convolutionFlops(channelsOut, channelsOut, size) +
       (this.skip_connection ? convolutionFlops(channelsIn, channelsOut, size, 1) : 0) +
       2 * embeddingFeatures * features;
-    // The input and what its norm gives to the convolution; behind it the input of the second norm, of the modulation
-    // and of its SiLU where they stand alone, and of the last convolution.
-    const behind = scaleShift === "scale-shift" ? 4 : 2;
+    // The inputs of both norms and of both convolutions.
     const activations =
-      channelsIn * (positions(before) + positions(size)) + behind * channelsOut * positions(size);
+      channelsIn * (positions(before) + positions(size)) + 2 * channelsOut * positions(size);
     return { flops, activations, size };
   }
 }
