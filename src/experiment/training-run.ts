@@ -6,7 +6,7 @@ import type { ImageSource } from "../data/index.js";
 import { hasBound, type ImageModel, isDiffusion } from "../diffusion/system.js";
 import { UserError } from "../errors.js";
 import { makeFolder, removeLeftovers, writeFileAtomic } from "../io/index.js";
-import { loadTensors, Streams, torchVersion, toStored } from "../torch/index.js";
+import { loadTensors, Streams, scope, torchVersion, toStored } from "../torch/index.js";
 import { type Checkpoint, newestWholeCheckpoint, writeCheckpoint } from "./checkpoint-files.js";
 import type { Config } from "./config.js";
 import { drawImages } from "./drawing.js";
@@ -309,23 +309,26 @@ class Training {
     this.#read();
     if (!this.#trainer.isFinite()) this.#fail(notFinite);
     const { step } = this.#trainer;
-    const { weights, ema, optimiser } = this.#trainer.tensors();
-    const stored = (tensors: readonly (readonly [string, Parameters<typeof toStored>[0]])[]) =>
-      tensors.map(([name, tensor]) => [name, toStored(tensor)] as const);
-    const { threads, precision, device } = this.#machine;
-    writeCheckpoint(this.#run, {
-      step,
-      tensors: { weights: stored(weights), ema: stored(ema), optimiser: stored(optimiser) },
-      state: {
-        seed: this.#config.train.seed,
-        system: this.#config.system,
-        shape: this.#source.shape,
-        data: this.#source.fingerprint,
-        threads,
-        precision,
-        device,
-      },
-      keep: this.#config.train.keepCheckpoints,
+    // Some of the state is made for the checkpoint.
+    scope(() => {
+      const { weights, ema, optimiser } = this.#trainer.tensors();
+      const stored = (tensors: readonly (readonly [string, Parameters<typeof toStored>[0]])[]) =>
+        tensors.map(([name, tensor]) => [name, toStored(tensor)] as const);
+      const { threads, precision, device } = this.#machine;
+      writeCheckpoint(this.#run, {
+        step,
+        tensors: { weights: stored(weights), ema: stored(ema), optimiser: stored(optimiser) },
+        state: {
+          seed: this.#config.train.seed,
+          system: this.#config.system,
+          shape: this.#source.shape,
+          data: this.#source.fingerprint,
+          threads,
+          precision,
+          device,
+        },
+        keep: this.#config.train.keepCheckpoints,
+      });
     });
   }
 
