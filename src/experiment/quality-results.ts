@@ -10,7 +10,7 @@ export interface StoredScore extends Score {
 }
 
 /** The names that scores are stored under. */
-export const scoreNames = ["inceptionScore", "fid", "sfid", "precision", "recall"] as const;
+const scoreNames = ["inceptionScore", "fid", "sfid", "precision", "recall"] as const;
 export type ScoreName = (typeof scoreNames)[number];
 
 /** What samples of a run were found to be worth in one setting. */

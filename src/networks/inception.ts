@@ -9,7 +9,7 @@ const maximumPool = operator("aten::max_pool2d");
 
 const epsilon = 1e-3;
 /** Classes of the graph's last layer: the 1000 of ImageNet and eight without images. */
-export const inceptionClasses = 1008;
+const inceptionClasses = 1008;
 
 class Kernel extends Module {
   readonly weight: Parameter;

@@ -48,6 +48,7 @@ export {
   createStepSampler,
   LossSecondMoment,
   type SampledSteps,
+  type SampleStepsOptions,
   type StepSampler,
   type StepSampling,
   sampleSteps,

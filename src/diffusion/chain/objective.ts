@@ -76,7 +76,7 @@ function firstTerm(
 }
 
 /** What the squared error is of: the noise, the image, or the posterior's mean. */
-export function meanTarget(
+function meanTarget(
   chain: GaussianChain,
   type: ReverseType,
   { x0, xt, t, noise }: Omit<ChainDraw, "out">,
