@@ -1,4 +1,5 @@
 /** Figure `training-curves`: bits/dim against steps and minutes of several runs, and when each reaches the first's bound. */
+import { UserError } from "../errors.js";
 import { type Axis, type LineSeries, lineChart, panels } from "../plot/index.js";
 import { anySystem, type Drawing, defineFigure, type FigureSubject, type Row } from "./figure.js";
 import { type Clock, firstReach, type Reading, readingsOf, smoothed } from "./reach.js";
@@ -145,11 +146,26 @@ export function drawTrainingCurves(runs: readonly Recorded[]): Drawing {
   return { kind: "chart", chart, rows, settings };
 }
 
+/** @throws UserError where a run was trained on another loss than a bound */
+function checkBounds(runs: readonly Recorded[]): void {
+  for (const { name, records } of runs) {
+    const unit = records.find(({ event }) => event === "train")?.lossUnit;
+    if (unit !== undefined)
+      throw new UserError(
+        `expected runs trained on a bound in bits/dim for figure "training-curves", got ${name}, trained on ${unit}: draw its losses instead`,
+      );
+  }
+}
+
 export const trainingCurves = defineFigure({
   name: "training-curves",
   summary:
     "bits/dim against steps and minutes for this run and those of --with, and steps to reach this one's end",
   needs: "other runs",
   of: anySystem,
-  draw: async (context) => drawTrainingCurves([context, ...context.others]),
+  async draw(context) {
+    const runs = [context, ...context.others];
+    checkBounds(runs);
+    return drawTrainingCurves(runs);
+  },
 });
