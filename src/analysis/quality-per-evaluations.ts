@@ -65,6 +65,24 @@ export function blockMeansDistance(images: Tensor, reference: Tensor, generator:
   );
 }
 
+/** The samplers and numbers of steps that a run can be drawn with. @throws UserError where there is none */
+function stepSettings({ system }: FigureSubject, steps: readonly number[]) {
+  const all = SAMPLERS.flatMap((sampler) => steps.map((T) => ({ sampler, steps: T })));
+  const errors: UserError[] = [];
+  const possible = all.filter((setting) => {
+    try {
+      system.checkSampling?.(setting);
+      return true;
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error;
+      errors.push(error);
+      return false;
+    }
+  });
+  if (possible.length === 0 && errors[0]) throw errors[0];
+  return possible;
+}
+
 /** Samples of a run in one setting, uint8 bytes `[count, C, H, W]`, and what they cost. */
 async function drawSamples(
   context: FigureContext,
@@ -167,7 +185,7 @@ export const qualityPerEvaluations = defineFigure({
       });
     const floor = distance(() => readImages(training, count, "end"));
     const work = runs.flatMap((run) => [
-      ...SAMPLERS.flatMap((sampler) => steps.map((T) => ({ run, setting: { sampler, steps: T } }))),
+      ...stepSettings(run, steps).map((setting) => ({ run, setting })),
       ...(hasFlow(run.system)
         ? TOLERANCES.map((tolerance) => ({ run, setting: { sampler: flowSampler, tolerance } as const }))
         : []),

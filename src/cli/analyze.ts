@@ -116,9 +116,12 @@ async function drawFigures(target: string | undefined, options: AnalyzeOptions):
   const files: string[] = [];
   try {
     for (const figure of chosen) {
-      const document = await drawFigure(figure, subject, {
+      const drawing = drawFigure(figure, subject, {
         ...{ ...options, folder, others, signal: stop.signal, fitted: new Map() },
       });
+      const leaveOut = options.figure.includes(ALL) && !asked.includes(figure) && !stop.caught();
+      const document = await (leaveOut ? drawing.catch((error) => leftOut(figure.name, error)) : drawing);
+      if (!document) continue;
       drawn[figure.name] = document;
       files.push(...document.files);
       if (!options.json) emit(document, { text: () => textOf(document, options) });
@@ -132,6 +135,12 @@ async function drawFigures(target: string | undefined, options: AnalyzeOptions):
     stop.release();
   }
   if (options.json) emit({ files, figures: drawn }, { json: true, text: () => "" });
+}
+
+/** Of all figures, one that cannot be drawn is named with the reason; anything but a user's mistake is thrown. */
+function leftOut(name: string, error: unknown): undefined {
+  if (!(error instanceof UserError)) throw error;
+  process.stderr.write(`left out ${name}: ${error.message}\n`);
 }
 
 /** The paths of a figure's files, or its numbers where a table of them was asked for. */

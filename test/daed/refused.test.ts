@@ -2,7 +2,8 @@
 import fs from "node:fs";
 import path from "node:path";
 import type { Command } from "commander";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { analyzeCommand } from "../../src/cli/analyze.js";
 import { evaluateCommand } from "../../src/cli/evaluate.js";
 import { sampleCommand } from "../../src/cli/sample.js";
 import { UserError } from "../../src/errors.js";
@@ -202,5 +203,26 @@ describe("commands", () => {
     runs.vdm = vdm.dir;
     const said = /expected a sampler of steps \(.*\), got "ddim-clipped", which is one of discrete chains/;
     await expectOneLine(() => run("sample", "vdm", ["--sampler", "ddim-clipped"]), said);
+  });
+
+  test("of all figures of a denoiser alone, those of samples are left out with the reason", async () => {
+    const said = vi.spyOn(process.stderr, "write").mockReturnValue(true);
+    const written = vi.spyOn(process.stdout, "write").mockReturnValue(true);
+    const out = path.join(folder, "figures");
+    try {
+      await analyzeCommand()
+        .exitOverride()
+        .parseAsync(
+          [runs.denoiser as string, ...["--figure", "all", "--images", "2", "--times", "2", "--out", out]],
+          { from: "user" },
+        );
+      const text = said.mock.calls.map(([line]) => line).join("");
+      expect(text).toMatch(/left out samples: expected a model with a generator for drawing samples/);
+      expect(fs.readdirSync(out)).toContain("reconstructions.png");
+      expect(fs.readdirSync(out)).not.toContain("samples.png");
+    } finally {
+      said.mockRestore();
+      written.mockRestore();
+    }
   });
 });
