@@ -1,0 +1,39 @@
+/** What a degradation is: a forward process of cold diffusion, told level by level. */
+import type { Tensor } from "../../torch/index.js";
+
+/**
+ * What is left of an image at the last level: `black` exact zeros, `colour` its mean colour, exactly or nearly, `corner` the
+ * colour of its first pixel, `noise` nearly a standard normal, `blurred` an image still, so that sampling starts from
+ * degraded images of the training set.
+ */
+export type EndState = "black" | "colour" | "corner" | "noise" | "blurred";
+
+/**
+ * `x_k = D(x_0, k)`, k = 0 .. T, always from the clean image: images of a batch are treated one by one, each at its own level.
+ * Level 0 is the image itself, bit for bit. `D(x_0, k)` is differentiable in x_0, on any device, in float32 and float64.
+ */
+export interface Degradation {
+  /** T */
+  readonly levels: number;
+  readonly end: EndState;
+  /**
+   * `D(x, level)`; of a noisy process its mean `E[x_k | x_0]`.
+   *
+   * @param x `[B, C, H, W]`; those that fade take 0 for black
+   * @param level int64 `[B]`, 0 .. T, on the device of `x`
+   */
+  degrade(x: Tensor, level: Tensor): Tensor;
+  /** Standard deviation of the white noise on top of `degrade`: `[B, 1, 1, 1]` in the dtype of `like`. Absent: no noise. */
+  noiseDeviation?(level: Tensor, like: Tensor): Tensor;
+}
+
+/**
+ * The state at `level`: `D(x, level) + s noise`, s the degradation's own deviation. A degradation without noise reads none.
+ *
+ * @param noise standard normal, in the shape of `x`
+ */
+export function degraded(degradation: Degradation, x: Tensor, level: Tensor, noise: Tensor): Tensor {
+  const mean = degradation.degrade(x, level);
+  const deviation = degradation.noiseDeviation?.(level, x);
+  return deviation ? mean.add(deviation.mul(noise)) : mean;
+}

@@ -1,0 +1,68 @@
+/**
+ * A degradation from outside the package: a hole that grows from the centre of the image (Bansal et al., 2022). A class with
+ * `levels`, `end` and `degrade` is all that is asked; it goes wherever the package takes a `Degradation`, and fades like its own.
+ */
+import { expect, test } from "vitest";
+import { type Degradation, type EndState, Fading, LevelTables } from "../../src/diffusion/index.js";
+import { fromTypedArray, ones, type Tensor, tensor } from "../../src/torch/index.js";
+import { close, GoldenFile } from "../golden.js";
+
+interface GrowingHoleOptions {
+  /** T */
+  readonly levels: number;
+  /** Pixels that the hole's width grows by at every level. */
+  readonly growth: number;
+}
+
+/** `D(x, k) = x m_1 ... m_k`, `m_i = 1 - exp(-r^2 / (2 (growth i)^2))`, r the distance from the centre in pixels. */
+class GrowingHole implements Degradation {
+  readonly levels: number;
+  readonly end: EndState = "blurred";
+  readonly #growth: number;
+  readonly #tables = new LevelTables();
+
+  constructor({ levels, growth }: GrowingHoleOptions) {
+    this.levels = levels;
+    this.#growth = growth;
+  }
+
+  degrade(x: Tensor, level: Tensor): Tensor {
+    const [height, width] = [x.dim(2), x.dim(3)];
+    return x.mul(this.#tables.rows(`${height} ${width}`, level, x, () => this.masks(height, width)));
+  }
+
+  /** Of levels 0 .. T, float64 `[T + 1, 1, H, W]`; the centre of an even side is the pixel S / 2 - 1. */
+  masks(height: number, width: number): Tensor {
+    const masks = new Float64Array((this.levels + 1) * height * width).fill(1);
+    for (let k = 1; k <= this.levels; k++)
+      for (let i = 0; i < height; i++)
+        for (let j = 0; j < width; j++) {
+          const at = (level: number) => (level * height + i) * width + j;
+          const r2 = (i + 1 - height / 2) ** 2 + (j + 1 - width / 2) ** 2;
+          const left = 1 - Math.exp(-r2 / (2 * (this.#growth * k) ** 2));
+          masks[at(k)] = (masks[at(k - 1)] as number) * left;
+        }
+    return fromTypedArray(masks, [this.levels + 1, 1, height, width]);
+  }
+}
+
+const cold = new GoldenFile("vcd", "cold_bansal");
+const expected = cold.tensor("mask.cumulative");
+const [T, side] = [expected.dim(0), expected.dim(2)];
+const hole = new GrowingHole({ levels: T, growth: 0.5 });
+const white = ones([T, 1, side, side], { dtype: "float64" });
+const levels = tensor([1, 2, 3, 4], { dtype: "int64" });
+
+test("the masks of golden/vcd/cold_bansal", () => {
+  close(hole.degrade(white, levels), expected, 0, "masks", { absolute: 5e-6 });
+});
+
+test("it fades as the package's own", () => {
+  const fading = new Fading(hole);
+  // Of four levels, the second: cos^2(pi/2 (1/3 + 0.008) / 1.008).
+  const a = Math.cos((((1 / 3 + 0.008) / 1.008) * Math.PI) / 2) ** 2;
+  close(fading.degrade(white, levels).select(0, 1), expected.select(0, 1).mul(a), 0, "second", {
+    absolute: 5e-6,
+  });
+  expect(fading.degrade(white, levels).select(0, 3).abs().max().item()).toBe(0);
+});
