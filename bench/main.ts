@@ -1,6 +1,7 @@
 /** `npm run bench -- [--json] [NAME...]`: runs the named benchmarks, or all; `train-step/28x28x1/bfloat16` runs those rows. */
 import { parseArgs } from "node:util";
 import { type Benchmark, machine, type Result } from "./benchmark.js";
+import { guidedStep } from "./guided-step.js";
 import { memory } from "./memory.js";
 import { opOverhead } from "./op-overhead.js";
 import { trainStep } from "./train-step.js";
@@ -9,6 +10,7 @@ import { trainStep } from "./train-step.js";
 const benchmarks: Readonly<Record<string, Benchmark>> = {
   "op-overhead": opOverhead,
   "train-step": trainStep,
+  "guided-step": guidedStep,
   memory,
 };
 

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from steps import Updates
+
 GAMMA_MIN, GAMMA_MAX = -13.3, 5.0
 LEVELS = 256
 EXPONENTS = (6, 7)
@@ -154,17 +156,7 @@ class Problem:
         self.net.load_state_dict(weights)
         self.net.to(memory_format=torch.channels_last)
         self.precision = "float32"
-        self.parameters = list(self.net.parameters())
-        decayed = [p for n, p in self.net.named_parameters() if not n.endswith("bias")]
-        plain = [p for n, p in self.net.named_parameters() if n.endswith("bias")]
-        self.optimiser = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0.0}],
-            lr=2e-4,
-            betas=(0.9, 0.99),
-            eps=1e-8,
-            foreach=True,
-        )
-        self.average = [p.detach().clone() for p in self.parameters]
+        self.update = Updates(self.net)
         self.generator = torch.Generator().manual_seed(1)
 
     def loss(self, t, eps, eps0):
@@ -186,14 +178,6 @@ class Problem:
         error = (eps - out).square().flatten(1).sum(1).double()
         diffusion = 0.5 * (GAMMA_MAX - GAMMA_MIN) * error
         return ((reconstruction + prior + diffusion) / (dimensions * math.log(2))).mean()
-
-    def update(self, loss):
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimiser.step()
-        with torch.no_grad():
-            torch._foreach_mul_(self.average, 0.999)
-            torch._foreach_add_(self.average, self.parameters, alpha=0.001)
 
     def known_step(self):
         """The loss at the problem's own draws, and one update by it."""

@@ -1,0 +1,55 @@
+/** A training step of DDGM with the guided-diffusion U-Net, in the size of Fashion-MNIST's preset. */
+import { GaussianChain, linearBetas } from "varidiff/diffusion";
+import { GuidedUnet } from "varidiff/networks";
+import { DDGM } from "varidiff/systems";
+import { type FloatDtype, randint, randn, type Tensor } from "varidiff/torch";
+import { StepProblem } from "./training-problem.js";
+
+export interface GuidedSize {
+  /** As in `GuidedUnetOptions`: attention where maps are `floor(28 / r)` times smaller than the image. */
+  readonly attentionResolutions: readonly number[];
+  readonly batch: number;
+}
+
+const shape = [1, 28, 28] as const;
+const steps = 500;
+
+/** bench/python/guided.py is the other side. */
+export class GuidedProblem extends StepProblem<DDGM> {
+  readonly draws: { readonly t: Tensor; readonly noise: Tensor };
+
+  constructor({ attentionResolutions, batch }: GuidedSize) {
+    const network = new GuidedUnet({
+      imageChannels: shape[0],
+      outChannels: shape[0],
+      imageSize: shape[1],
+      channels: 64,
+      channelMultipliers: [1, 2, 2],
+      residualBlocks: 3,
+      attentionResolutions,
+      heads: 4,
+      scaleShift: "scale-shift",
+      resampling: "convolution",
+      attentionOrder: "legacy",
+      dropout: 0,
+    });
+    const system = new DDGM({
+      shape,
+      chain: new GaussianChain(linearBetas(steps)),
+      network,
+      type: { mean: "eps", variance: "fixed-large" },
+      loss: "simple",
+      sampling: "uniform",
+    });
+    super(system, batch);
+    this.draws = {
+      t: randint(0, steps, [batch], this.generator).keep(),
+      noise: randn([batch, ...shape], this.generator).keep(),
+    };
+  }
+
+  protected knownLoss(precision: FloatDtype): Tensor {
+    const x0 = this.system.encode(this.pixels);
+    return this.system.objectiveAt({ x0, ...this.draws }, { pass: { precision } }).loss;
+  }
+}
