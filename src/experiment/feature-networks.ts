@@ -43,7 +43,7 @@ export async function openFeatureNetwork(request: FeatureRequest): Promise<Featu
   if (asked === "inception") return openInception({ device });
   if (!fs.existsSync(asked))
     throw new UserError(
-      `expected inception, a classifier's run or a file for --features, got "${asked}", which does not exist${didYouMean(asked, ["inception", ...request.roots.flatMap(listRuns).map(({ dir }) => dir)])}`,
+      `expected inception, a classifier's run or a file for --features, got "${asked}", which does not exist${didYouMean(asked, ["inception", ...classifierFolders(request.roots)])}`,
     );
   return fs.statSync(asked).isDirectory()
     ? classifierRun(asked, machine)
@@ -65,22 +65,34 @@ function dataName({ data }: Config): string {
   return [name, ...(size === undefined ? [] : [size]), ...(variant === "none" ? [] : [variant])].join("-");
 }
 
-function newestClassifier({ data, roots }: FeatureRequest): string {
+/** The runs of classifiers in `roots`. One that cannot be read is passed over: nobody asked for it. */
+function classifierFolders(roots: readonly string[]): readonly string[] {
   const folders = [...new Set(roots.map((root) => path.resolve(root)))];
-  const fitting = folders.flatMap(listRuns).filter(({ dir, paths }) => {
-    // A run that is damaged, or of another version, is passed over: nobody asked for it.
-    try {
-      if (!/^system: classifier$/m.test(fs.readFileSync(paths.config, "utf8"))) return false;
-      const { checkpoint } = newestWholeCheckpoint(openRun(dir));
-      return checkpoint !== undefined && checkpoint.step > 0 && checkpoint.state.data === data.fingerprint;
-    } catch {
-      return false;
-    }
-  });
+  const isClassifier = (config: string) => /^system: classifier$/m.test(fs.readFileSync(config, "utf8"));
+  return folders
+    .flatMap(listRuns)
+    .filter(({ paths }) => orElse(false, () => isClassifier(paths.config)))
+    .map(({ dir }) => dir);
+}
+
+function orElse<T>(otherwise: T, run: () => T): T {
+  try {
+    return run();
+  } catch {
+    return otherwise;
+  }
+}
+
+function newestClassifier({ data, roots }: FeatureRequest): string {
+  const fits = (dir: string) => {
+    const { checkpoint } = newestWholeCheckpoint(openRun(dir));
+    return checkpoint !== undefined && checkpoint.step > 0 && checkpoint.state.data === data.fingerprint;
+  };
+  const fitting = classifierFolders(roots).filter((dir) => orElse(false, () => fits(dir)));
   const age = (dir: string) => fs.statSync(path.join(dir, "config.yaml")).mtimeMs;
-  const [newest] = fitting.sort((a, b) => age(b.dir) - age(a.dir));
-  if (newest) return newest.dir;
-  const looked = folders.join(", ");
+  const [newest] = [...fitting].sort((a, b) => age(b) - age(a));
+  if (newest) return newest;
+  const looked = [...new Set(roots.map((root) => path.resolve(root)))].join(", ");
   throw new UserError(
     `expected a feature network: Inception is not registered (varidiff data add inception FILE), and there is no classifier of ${data.name} in ${looked}; train one with varidiff train configs/features/${data.name}.yaml, or give --features`,
   );
