@@ -3,24 +3,16 @@ import fs from "node:fs";
 import path from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
 import type { ImageSource } from "../data/index.js";
-import { hasBound, type ImageModel, isDiffusion } from "../diffusion/system.js";
+import type { ImageModel } from "../diffusion/system.js";
 import { UserError } from "../errors.js";
 import { makeFolder, removeLeftovers, writeFileAtomic } from "../io/index.js";
 import { loadTensors, Streams, scope, torchVersion, toStored } from "../torch/index.js";
 import { type Checkpoint, newestWholeCheckpoint, writeCheckpoint } from "./checkpoint-files.js";
 import type { Config } from "./config.js";
-import { drawImages } from "./drawing.js";
-import { type BoundEstimate, estimateBound } from "./evaluation.js";
-import {
-  buildModel,
-  evaluationPass,
-  type Machine,
-  openSplit,
-  prepareMachine,
-  readBatch,
-} from "./experiment.js";
+import { buildModel, type Machine, openSplit, prepareMachine } from "./experiment.js";
 import { Journal, readMetrics } from "./journal.js";
 import { stringifyConfig } from "./load-config.js";
+import { boundOnTheWay, checkOnTheWay, type OnTheWay, samplesOnTheWay } from "./on-the-way.js";
 import { provenance } from "./provenance.js";
 import { lockRun, type Run } from "./run-folder.js";
 import { startFrom } from "./start-from.js";
@@ -121,16 +113,6 @@ function makeTrainer(
   if (o.begins === "anew" && config.train.from !== null)
     report.log(startFrom(system, config.train.from, { device }));
   return new Trainer(config, o.machine, system, o.source);
-}
-
-/** @throws UserError where what is to be drawn or measured on the way cannot be: not hours later, when it would be */
-function checkOnTheWay(system: ImageModel, { system: name, train, sample }: Config): void {
-  const reached = (every: number) => every > 0 && every <= train.steps;
-  if (reached(train.sampleEvery) && isDiffusion(system)) system.checkSampling?.(sample);
-  if (reached(train.evaluateEvery) && !(isDiffusion(system) && hasBound(system)))
-    throw new UserError(
-      `expected a model with a likelihood bound for train.evaluateEvery ${train.evaluateEvery}, got ${name}: set train.evaluateEvery=0`,
-    );
 }
 
 const notFinite = "a weight stopped being a finite number";
@@ -346,78 +328,42 @@ class Training {
 
   /** A grid of samples of the averaged weights. */
   async #draw(): Promise<void> {
-    const { step, system, optimiser } = this.#trainer;
-    if (!isDiffusion(system)) return;
-    const { count, steps, sampler } = this.#config.sample;
-    const restore = optimiser.useAverage();
-    try {
-      const { pixels } = await drawImages({
-        system,
-        count,
-        steps,
-        sampler,
-        streams: new Streams(this.#config.train.seed),
-        pass: evaluationPass(this.#machine),
-        device: this.#machine.device,
-        signal: this.#signal,
-      });
-      const { imageGrid } = await import("../plot/index.js");
-      const png = await imageGrid(pixels);
-      const file = path.join(this.#run.paths.samples, `${String(step).padStart(8, "0")}.png`);
-      writeFileAtomic(file, png);
-      const header = new DataView(png.buffer, png.byteOffset);
-      this.#journal.image(
-        "samples",
-        png,
-        { width: header.getUint32(16), height: header.getUint32(20) },
-        step,
-      );
-      this.#report.log(`samples at step ${step}: ${file}`);
-    } catch (error) {
-      if (!this.#signal?.aborted) throw error; // interrupted: the loop ends the run in order
-    } finally {
-      restore();
-    }
+    const { step } = this.#trainer;
+    const png = await this.#withAverage(samplesOnTheWay);
+    if (!png) return;
+    const file = path.join(this.#run.paths.samples, `${String(step).padStart(8, "0")}.png`);
+    writeFileAtomic(file, png);
+    const header = new DataView(png.buffer, png.byteOffset);
+    const size = { width: header.getUint32(16), height: header.getUint32(20) };
+    this.#journal.image("samples", png, size, step);
+    this.#report.log(`samples at step ${step}: ${file}`);
   }
 
   /** The bound of the evaluation split with the averaged weights. */
   async #evaluate(): Promise<void> {
-    const { step, system, optimiser } = this.#trainer;
-    if (!isDiffusion(system) || !hasBound(system)) return;
-    const source = await openSplit(this.#config, this.#config.data.evaluationSplit);
-    const { images = source.length, passes, batchSize } = this.#config.evaluate;
+    const { step } = this.#trainer;
+    const found = await this.#withAverage(boundOnTheWay);
+    if (!found) return;
+    const { bitsPerDim, images, split } = found;
+    const { mean, standardError } = bitsPerDim;
+    const seconds = this.#seconds();
+    this.#journal.record({ event: "evaluate", step, seconds, bitsPerDim: mean, standardError, split });
+    this.#report.log(
+      `step ${step}: ${mean.toFixed(4)} +- ${standardError.toFixed(4)} bits/dim on ${images} ${split} images`,
+    );
+  }
+
+  /** What `look` makes of the averaged weights; undefined where it was interrupted: the loop then ends the run in order. */
+  async #withAverage<R>(look: (request: OnTheWay) => Promise<R>): Promise<R | undefined> {
+    const { system, optimiser } = this.#trainer;
     const restore = optimiser.useAverage();
-    let result: BoundEstimate;
     try {
-      result = await estimateBound({
-        system,
-        source,
-        images: Math.min(images, source.length),
-        passes,
-        batchSize,
-        streams: new Streams(this.#config.train.seed),
-        pass: evaluationPass(this.#machine),
-        readBatch: (indices) =>
-          readBatch(source, indices, { config: this.#config, device: this.#machine.device }),
-        signal: this.#signal,
-      });
+      return await look({ system, config: this.#config, machine: this.#machine, signal: this.#signal });
     } catch (error) {
-      if (this.#signal?.aborted) return;
+      if (this.#signal?.aborted) return undefined;
       throw error;
     } finally {
       restore();
     }
-    const { mean, standardError } = result.bitsPerDim;
-    this.#journal.record({
-      event: "evaluate",
-      step,
-      seconds: this.#seconds(),
-      bitsPerDim: mean,
-      standardError,
-      split: source.split,
-    });
-    this.#report.log(
-      `step ${step}: ${mean.toFixed(4)} +- ${standardError.toFixed(4)} bits/dim on ${result.images} ${source.split} images`,
-    );
   }
 }

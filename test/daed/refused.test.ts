@@ -138,6 +138,14 @@ describe("commands", () => {
     fs.rmdirSync(run.dir);
   });
 
+  test("a model that is told classes draws them on the way of its training", async () => {
+    const overrides = ["train.sampleEvery=1", "sample.steps=2", "sample.count=2", "model.condition=class"];
+    const config = readConfig(writeConfig(folder, "classes", ...models.ddgm), "train.steps=1", ...overrides);
+    const run = createRun({ out: path.join(folder, "run-classes") });
+    await trainRun({ run, config, report: { log() {}, progress() {} } });
+    expect(fs.readdirSync(run.paths.samples)).toEqual(["00000001.png"]);
+  });
+
   const commands: Readonly<Record<string, () => Command>> = {
     sample: sampleCommand,
     evaluate: evaluateCommand,

@@ -74,7 +74,7 @@ describe.each(stepSamplings)("%s", (sampling) => {
   const steps = t.toArray();
   const given = weights.toArray();
 
-  test("averaged over the steps that are ever drawn, a step drawn as often as any other has weight 1", () => {
+  test("averaged over the steps that are ever drawn, the weights are the fewer steps' share of all", () => {
     const drawn = sampleSteps(sampler, count, { generator: generator(7), averageOver: "drawn" });
     const possible = p.filter((each) => each > 0).length;
     close(drawn.weights, weights.mul(p.length / possible), 1e-14, "weights", { rule: "relative" });

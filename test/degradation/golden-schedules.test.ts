@@ -1,4 +1,7 @@
-/** Schedules of degradations against golden/vcd/schedules and ihdm, at their README's tolerances. */
+/**
+ * Schedules of degradations against golden/vcd/schedules and ihdm: at their README's tolerances, and at wider ones, each with its
+ * reason, where the files hold float32 arithmetic that has lost the digits.
+ */
 import { expect, test } from "vitest";
 import {
   type ChainTables,
