@@ -2,7 +2,7 @@
 import fs from "node:fs";
 import path from "node:path";
 import type { Command } from "commander";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { analyzeCommand } from "../../src/cli/analyze.js";
 import { evaluateCommand } from "../../src/cli/evaluate.js";
 import { sampleCommand } from "../../src/cli/sample.js";
@@ -12,7 +12,7 @@ import { buildModel } from "../../src/experiment/experiment.js";
 import { loadConfig } from "../../src/experiment/load-config.js";
 import { createRun } from "../../src/experiment/run-folder.js";
 import { trainRun } from "../../src/experiment/training-run.js";
-import { readConfig, writeConfig } from "../cli/chain.js";
+import { perform, readConfig, writeConfig } from "../cli/chain.js";
 import { temporaryFolder, writeTiny } from "../experiment/tiny.js";
 
 /** The error of something that must fail. */
@@ -214,23 +214,14 @@ describe("commands", () => {
   });
 
   test("of all figures of a denoiser alone, those of samples are left out with the reason", async () => {
-    const said = vi.spyOn(process.stderr, "write").mockReturnValue(true);
-    const written = vi.spyOn(process.stdout, "write").mockReturnValue(true);
     const out = path.join(folder, "figures");
-    try {
-      await analyzeCommand()
-        .exitOverride()
-        .parseAsync(
-          [runs.denoiser as string, ...["--figure", "all", "--images", "2", "--times", "2", "--out", out]],
-          { from: "user" },
-        );
-      const text = said.mock.calls.map(([line]) => line).join("");
-      expect(text).toMatch(/left out samples: expected a model with a generator for drawing samples/);
-      expect(fs.readdirSync(out)).toContain("reconstructions.png");
-      expect(fs.readdirSync(out)).not.toContain("samples.png");
-    } finally {
-      said.mockRestore();
-      written.mockRestore();
-    }
+    const few = ["--images", "2", "--times", "2"];
+    const { stderr } = await perform(
+      analyzeCommand(),
+      ...[runs.denoiser as string, "--figure", "all", ...few, "--out", out],
+    );
+    expect(stderr).toMatch(/left out samples: expected a model with a generator for drawing samples/);
+    expect(fs.readdirSync(out)).toContain("reconstructions.png");
+    expect(fs.readdirSync(out)).not.toContain("samples.png");
   });
 });
