@@ -4,7 +4,7 @@ export { fitGaussian, frechetDistance, type GaussianFit } from "./frechet.js";
 export { type InceptionScore, inceptionScore } from "./inception-score.js";
 export { type ManifoldOptions, manifoldRadii, type PrecisionRecall, precisionRecall } from "./manifold.js";
 export { meanAbsoluteError } from "./mean-absolute-error.js";
-export { msSsim, type SimilarityPerScale, type SsimOptions, similarityPerScale } from "./ms-ssim.js";
+export { msSsim, type SimilarityPerScale, similarityPerScale } from "./ms-ssim.js";
 export {
   type ClusterHistograms,
   clusterHistograms,
@@ -15,3 +15,5 @@ export {
   prdCurve,
   prdScores,
 } from "./prd.js";
+export { rootMeanSquareError } from "./root-mean-square-error.js";
+export { type SsimOptions, ssim } from "./ssim.js";

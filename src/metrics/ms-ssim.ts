@@ -1,21 +1,12 @@
 /** Multi-scale structural similarity, in a form that images of 28 pixels allow. */
 import { cat, operator, scope, stack, type Tensor, tensor } from "../torch/index.js";
+import { type SsimOptions, similarity } from "./ssim.js";
 import { overImagePairs } from "./tiles.js";
 
 const averagePool = operator("aten::avg_pool2d");
 
 /** The weight of each scale, from the finest on (Wang, Simoncelli and Bovik, 2003, section 3.2). */
 const weights = [0.0448, 0.2856, 0.3001, 0.2363, 0.1333] as const;
-
-/** Standard deviation of the window, in pixels of the scale. */
-const sigma = 1.5;
-
-export interface SsimOptions {
-  /** Side of the Gaussian window, in pixels; the image's own where that is smaller. Default 11. */
-  readonly window?: number;
-  /** The largest minus the smallest value that a pixel can have; default 1, for pixels in [0, 1]. */
-  readonly range?: number;
-}
 
 /** The means over pixels and channels of each image, at each scale from the finest on: `[N, 5]`, float64. */
 export interface SimilarityPerScale {
@@ -45,25 +36,20 @@ export function msSsim(first: Tensor, second: Tensor, options: SsimOptions = {})
 }
 
 /**
- * What `msSsim` is made of. With the moments of the window around each pixel where it fits, and
- * `C1 = (0.01 range)^2`, `C2 = (0.03 range)^2`:
- *
- * - `cs = (2 s12 + C2) / (s1^2 + s2^2 + C2)`
- * - `ssim = cs (2 m1 m2 + C1) / (m1^2 + m2^2 + C1)`
- *
- * Each scale halves the one before by means of 2 x 2 pixels, a last odd row or column dropped.
+ * What `msSsim` is made of: the similarities of `ssim` at each scale, which halves the one before by means of 2 x 2
+ * pixels, a last odd row or column dropped.
  */
 export function similarityPerScale(
   first: Tensor,
   second: Tensor,
-  { window = 11, range = 1 }: SsimOptions = {},
+  options: SsimOptions = {},
 ): SimilarityPerScale {
   return scope(() => {
     const both = overImagePairs(first, second, (x, y) => {
       let pair = [x, y] as const;
       const scales = weights.map((_, scale) => {
         if (scale > 0) pair = [halved(pair[0]), halved(pair[1])];
-        return similarity(...pair, { window, range });
+        return similarity(...pair, options);
       });
       return stack(scales, 2);
     });
@@ -75,41 +61,4 @@ export function similarityPerScale(
 function halved(images: Tensor): Tensor {
   const kernel = [Math.min(2, images.dim(2)), Math.min(2, images.dim(3))];
   return averagePool(images, kernel, kernel);
-}
-
-/** Ssim and cs of images `[n, C, H, W]` at one scale: `[n, 2]`. */
-function similarity(x: Tensor, y: Tensor, { window, range }: Required<SsimOptions>): Tensor {
-  const [c1, c2] = [(0.01 * range) ** 2, (0.03 * range) ** 2];
-  const side = Math.min(window, x.dim(2), x.dim(3));
-  const average = (images: Tensor) => windowMeans(images, side);
-  const [m1, m2] = [average(x), average(y)];
-  const spread = average(x.square()).sub(m1.square()).add(average(y.square()).sub(m2.square()));
-  const cs = average(x.mul(y)).sub(m1.mul(m2)).mul(2).add(c2).div(spread.add(c2));
-  const luminance = m1.mul(m2).mul(2).add(c1).div(m1.square().add(m2.square()).add(c1));
-  return stack([luminance.mul(cs).mean([1, 2, 3]), cs.mean([1, 2, 3])], 1);
-}
-
-/**
- * The Gaussian means of windows of `side` by `side` pixels, wherever one fits: the product with a band of weights
- * along each axis, which is many times faster in float64 than a convolution.
- */
-function windowMeans(images: Tensor, side: number): Tensor {
-  const along = (length: number) => windowBand(length, side, images.device);
-  const rows = images.matmul(along(images.dim(3)));
-  return rows
-    .transpose(2, 3)
-    .matmul(along(images.dim(2)))
-    .transpose(2, 3);
-}
-
-/** `[length, length - side + 1]`: each column is the window one pixel on. */
-function windowBand(length: number, side: number, device: string): Tensor {
-  const taps = Array.from({ length: side }, (_, i) =>
-    Math.exp(-((i - Math.floor(side / 2)) ** 2) / (2 * sigma ** 2)),
-  );
-  const total = taps.reduce((sum, tap) => sum + tap, 0);
-  const band = Array.from({ length }, (_, row) =>
-    Array.from({ length: length - side + 1 }, (_, column) => (taps[row - column] ?? 0) / total),
-  );
-  return tensor(band, { dtype: "float64", device });
 }

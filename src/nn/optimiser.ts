@@ -9,19 +9,30 @@ export interface AdamWOptions {
   readonly weightDecay: number;
   /** Steps of linear warm-up: step k = 0, 1, ... uses `learningRate * min(k, warmup) / warmup`. */
   readonly warmupSteps: number;
-  /** After warm-up: constant, or falling to 0 at `totalSteps`. */
-  readonly decay: "constant" | "linear" | "cosine";
+  /** After warm-up: constant, falling to 0 at `totalSteps`, or by steps. */
+  readonly decay: "constant" | "linear" | "cosine" | "steps";
+  /** Of the decay by steps: `learningRate * decayFactor^floor(k / decayEvery)`. */
+  readonly decayEvery?: number | null;
+  readonly decayFactor?: number;
   readonly totalSteps: number;
   /** Largest global norm of the gradient; null for none. */
   readonly clipNorm: number | null;
   /** `ema += (1 - rate) (p - ema)` after each step. */
   readonly emaRate: number;
+  /** With `ramp` the n-th update, n = 1, 2, ..., uses `min(emaRate, (1 + n) / (10 + n))`; default `none`. */
+  readonly emaRamp?: "none" | "ramp";
 }
 
-/** The rate used at optimiser step `k` = 0, 1, ... */
+/**
+ * The rate used at optimiser step `k` = 0, 1, ...
+ * @throws Error for a decay by steps without `decayEvery` and `decayFactor`
+ */
 export function learningRateAt(
   k: number,
-  o: Pick<AdamWOptions, "learningRate" | "warmupSteps" | "decay" | "totalSteps">,
+  o: Pick<
+    AdamWOptions,
+    "learningRate" | "warmupSteps" | "decay" | "decayEvery" | "decayFactor" | "totalSteps"
+  >,
 ): number {
   if (k < o.warmupSteps) return (o.learningRate * k) / o.warmupSteps;
   const progress = Math.min(1, (k - o.warmupSteps) / Math.max(1, o.totalSteps - o.warmupSteps));
@@ -32,9 +43,18 @@ export function learningRateAt(
       return o.learningRate * (1 - progress);
     case "cosine":
       return (o.learningRate * (1 + Math.cos(Math.PI * progress))) / 2;
+    case "steps":
+      if (!o.decayEvery || o.decayFactor === undefined)
+        throw new Error("expected decayEvery and decayFactor beside a decay by steps");
+      return o.learningRate * o.decayFactor ** Math.floor(k / o.decayEvery);
     default:
       return o.decay satisfies never;
   }
+}
+
+/** The rate of the moving average at update `n` = 1, 2, ... */
+export function emaRateAt(n: number, o: Pick<AdamWOptions, "emaRate" | "emaRamp">): number {
+  return o.emaRamp === "ramp" ? Math.min(o.emaRate, (1 + n) / (10 + n)) : o.emaRate;
 }
 
 /** Parameters, by their places, that share a factor of the learning rate and the step at which they began. */
@@ -50,8 +70,9 @@ interface Group {
  *   m = b1 m + (1 - b1) g,  v = b2 v + (1 - b2) g^2
  *   p -= lr (m / (1 - b1^k) / (sqrt(v / (1 - b2^k)) + eps) + weightDecay p),  ema += (1 - rate) (p - ema)
  *
- * The average starts at the initial parameters, without warm-up or debiasing (VDM's official settings). A parameter begins
- * with its first gradient: until then it stays as it is, and k counts from there (a network that few batches call).
+ * The average starts at the initial parameters, without debiasing, and without warm-up unless there is an `emaRamp`. A
+ * parameter begins with its first gradient: until then it stays as it is, and k counts from there (a network that few
+ * batches call).
  */
 export class AdamW {
   readonly parameters: readonly Parameter[];
@@ -91,10 +112,11 @@ export class AdamW {
    * 0; those that require none (frozen ones) stay exactly as they are.
    */
   step(): { readonly learningRate: number } {
-    const { betas, epsilon, weightDecay, clipNorm, emaRate } = this.options;
+    const { betas, epsilon, weightDecay, clipNorm } = this.options;
     const { learningRate } = this;
     const before = this.count;
     this.count += 1;
+    const emaRate = emaRateAt(this.count, this.options);
     for (const [i, { value }] of this.parameters.entries())
       if (Number.isNaN(this.begun[i]) && value.grad) this.begun[i] = before;
     noGrad(() => {

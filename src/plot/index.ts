@@ -1,5 +1,6 @@
 /** Pictures: grids of images and heat maps, charts, and all of them as files. */
 
+export { type AnimationOptions, animatedGif, animatedPng } from "./animation.js";
 export type { Axis } from "./axis.js";
 export * from "./bar-chart.js";
 export { type Chart, type ChartOptions, panels } from "./chart.js";
@@ -11,3 +12,4 @@ export { type ImageGridOptions, imageGrid, imagePicture } from "./image-grid.js"
 export * from "./line-chart.js";
 export type { Picture, PictureOptions } from "./picture.js";
 export { type Pixels, writePngs } from "./png.js";
+export { stripPicture } from "./strip.js";

@@ -22,6 +22,24 @@ export function checkPixels({ data, count, channels, height, width }: Pixels): v
   }
 }
 
+/**
+ * The first of batches that all have its shape.
+ *
+ * @throws Error when there is none, they differ in shape, or the bytes do not fill it
+ */
+export function checkAlike(batches: readonly Pixels[]): Pixels {
+  const shapeOf = ({ count, channels, height, width }: Pixels) =>
+    `[${count}, ${channels}, ${height}, ${width}]`;
+  const [first] = batches;
+  if (!first) throw new Error("expected at least one batch of images");
+  for (const batch of batches) {
+    checkPixels(batch);
+    if (shapeOf(batch) !== shapeOf(first))
+      throw new Error(`expected batches of one shape, got ${shapeOf(first)} and ${shapeOf(batch)}`);
+  }
+  return first;
+}
+
 /** Image `index` as `[height, width, channels]`, the order that image formats use. */
 function interleave(pixels: Pixels, index: number): Uint8Array {
   const { data, channels, height, width } = pixels;

@@ -10,6 +10,7 @@ import { openRun } from "../../src/experiment/run-folder.js";
 import { openAnyTrained, openTrained } from "../../src/experiment/trained.js";
 import { Classifier } from "../../src/systems/index.js";
 import { fromTypedArray, liveTensors, noGrad, scope, tensor } from "../../src/torch/index.js";
+import { collectGarbage } from "../garbage.js";
 import { classifierConfig, trainTiny, writeBands } from "./bands.js";
 import { temporaryFolder } from "./tiny.js";
 
@@ -91,6 +92,7 @@ test("the loss of uniform logits is ln K, and a step leaks nothing", () => {
   };
   const classifier = new Classifier({ shape: [1, 2, 2], network: network as never });
   const batch = { pixels: fromTypedArray(new Uint8Array(8), [2, 1, 2, 2]), condition: tensor([0, 3]) };
+  collectGarbage();
   const before = liveTensors();
   const { loss, perExample } = scope(() => {
     const objective = classifier.objective(batch, {} as never);

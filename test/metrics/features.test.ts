@@ -24,6 +24,7 @@ import { ConvNet } from "../../src/networks/convnet.js";
 import { Classifier } from "../../src/systems/index.js";
 import { fromTypedArray, liveTensors, Streams, scope } from "../../src/torch/index.js";
 import { temporaryFolder } from "../experiment/tiny.js";
+import { collectGarbage } from "../garbage.js";
 import { python, runPython } from "../pytorch.js";
 
 let folder: string;
@@ -104,6 +105,7 @@ describe("a TorchScript file", () => {
       name: "squares",
       standing: "other",
     });
+    collectGarbage();
     const before = liveTensors();
     const { pool, spatial, probabilities } = await look(network);
     expect(liveTensors()).toBe(before);

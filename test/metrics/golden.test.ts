@@ -11,6 +11,7 @@ import {
   prdScores,
   precisionRecall,
   similarityPerScale,
+  ssim,
 } from "../../src/metrics/index.js";
 import { arange, type Tensor } from "../../src/torch/index.js";
 import { close, GoldenFile } from "../golden.js";
@@ -79,13 +80,15 @@ describe.each(file.matching(/^msssim\/(.+)\/x_uint8$/))("images %s", (group) => 
   const agrees = (value: Tensor | number, key: string) =>
     close(value, file.numbers(`msssim/${group}/${key}`), 0, key, { absolute: 1e-9 });
 
-  test("MS-SSIM, its scales, other windows and ranges; MAE", () => {
+  test("MS-SSIM, its scales, the finest of which is SSIM, other windows and ranges; MAE", () => {
     agrees(msSsim(...unit), "win11_L1");
     agrees(msSsim(...unit, { window: 14 }), "win14_L1");
     agrees(msSsim(...plusMinusOne, { range: 2 }), "win11_pm1_L2");
-    const { ssim, cs } = similarityPerScale(...unit);
-    agrees(ssim.select(0, 0), "win11_L1_ssim_per_scale");
-    agrees(cs.select(0, 0), "win11_L1_cs_per_scale");
+    const scales = similarityPerScale(...unit);
+    agrees(scales.ssim.select(0, 0), "win11_L1_ssim_per_scale");
+    agrees(scales.cs.select(0, 0), "win11_L1_cs_per_scale");
+    const [finest = 0] = file.numbers(`msssim/${group}/win11_L1_ssim_per_scale`);
+    close(ssim(...unit), [finest], 0, "SSIM", { absolute: 1e-9 });
     agrees(meanAbsoluteError(...plusMinusOne), "mae_pm1");
   });
 

@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { UserError } from "../../src/errors.js";
 import { manifoldRadii, precisionRecall } from "../../src/metrics/index.js";
 import { arange, cat, Generator, liveTensors, randn, scope, tensor } from "../../src/torch/index.js";
+import { collectGarbage } from "../garbage.js";
 
 /** Points `[N, 1]`. */
 const line = (...points: number[]) => tensor(points.map((x) => [x]));
@@ -60,6 +61,7 @@ test("too few points for the neighbours asked for", () => {
 test("nothing is left behind but the radii", () => {
   scope(() => {
     const x = randn([50, 4], new Generator({ seed: 3 }));
+    collectGarbage();
     const before = liveTensors();
     precisionRecall(x, x);
     expect(liveTensors()).toBe(before);

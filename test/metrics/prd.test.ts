@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { clusterHistograms, prd, prdCurve, prdScores } from "../../src/metrics/index.js";
 import { kMeans } from "../../src/metrics/k-means.js";
 import { cat, Generator, liveTensors, randn, scope, type Tensor, tensor } from "../../src/torch/index.js";
+import { collectGarbage } from "../garbage.js";
 
 const generator = (seed = 1) => new Generator({ seed });
 
@@ -121,6 +122,7 @@ test("nothing is left behind but the curve", () => {
   scope(() => {
     const x = cloud(30, 0, 1);
     const draws = generator();
+    collectGarbage();
     const before = liveTensors();
     const result: { precision: Tensor; recall: Tensor } = prd(x, x, { clusters: 4, generator: draws });
     expect(result.recall.rank).toBe(1);

@@ -18,6 +18,7 @@ import {
   tensor,
   transposedConv2d,
 } from "../../src/torch/index.js";
+import { collectGarbage } from "../garbage.js";
 import { close } from "../golden.js";
 
 const float64 = { dtype: "float64" } as const;
@@ -137,6 +138,7 @@ describe("without a graph around it", () => {
   });
 
   test("leaves no tensor behind but its two results, and touches no gradient", () => {
+    collectGarbage();
     const before = liveTensors();
     const results = noGrad(() => directionalDerivative(run, x));
     expect(liveTensors()).toBe(before + 2);
@@ -150,6 +152,7 @@ describe("without a graph around it", () => {
         directionalDerivative(run, x).derivative.sum().backward();
       });
     step(); // makes the gradients
+    collectGarbage();
     const before = liveTensors();
     step();
     expect(liveTensors()).toBe(before);
