@@ -12,6 +12,8 @@ export {
   classifierSchema,
   createClassifierNetwork,
 } from "./classifiers.js";
+export type { ColdUnetOptions, TimesTold } from "./cold-layout.js";
+export { ColdUnet } from "./cold-unet.js";
 export { ConvNet, type ConvNetOptions } from "./convnet.js";
 export {
   type EncoderLayout,
@@ -42,6 +44,15 @@ export {
   latentEncoderSchema,
 } from "./latent-encoders.js";
 export { LeNet, type LeNetOptions } from "./lenet.js";
+export {
+  createLatentNetwork,
+  createLevelNetwork,
+  type LatentNetworkConfig,
+  type LevelNetworkConfig,
+  type LevelNetworkContext,
+  latentNetworkSchema,
+  levelNetworkSchema,
+} from "./level-networks.js";
 export { Mlp, type MlpOptions } from "./mlp.js";
 export type { AttentionPlace } from "./stages.js";
 export {
@@ -50,6 +61,8 @@ export {
   type StepNetworkContext,
   stepNetworkSchema,
 } from "./step-networks.js";
+export { VariationalEncoder, type VariationalEncoderOptions } from "./variational-encoder.js";
+export { type LatentLocation, VariationalUnet, type VariationalUnetOptions } from "./variational-unet.js";
 export { VdmUnet, type VdmUnetOptions } from "./vdm-unet.js";
 
 /** What a network is told of the problem it serves. */

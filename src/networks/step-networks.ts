@@ -4,7 +4,8 @@ import type { StepNetwork } from "../diffusion/chain/step-network.js";
 import { UserError } from "../errors.js";
 import { choiceOf, createPart, partsOf } from "../parts.js";
 import { Edsr } from "./edsr.js";
-import { checkHalvings, GuidedUnet } from "./guided-unet.js";
+import { checkHalvings } from "./guided/trunk.js";
+import { GuidedUnet } from "./guided-unet.js";
 
 /** What a network of discrete steps is told of the problem it serves. */
 export interface StepNetworkContext {
