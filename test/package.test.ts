@@ -52,7 +52,7 @@ test("every subpath imports by the package's name", async () => {
 });
 
 test("the examples type-check as a program of somebody else", () => {
-  const examples = [example, ...examplesIn("README.md")];
+  const examples = [example, ...examplesIn("README.md"), ...examplesIn("docs/cold.md")];
   const files = examples.map((code, i) => {
     const file = path.join(folder, `example-${i}.mts`);
     fs.writeFileSync(file, code);

@@ -1,6 +1,7 @@
 /** Figure `compared-samples`: images of several runs drawn from the same noise (DiffEnc, figure 3). */
 import { drawImages } from "../experiment/drawing.js";
 import { imagePicture, type Pixels } from "../plot/index.js";
+import { ColdWalk } from "../systems/cold-walk.js";
 import { anySystem, defineFigure, type FigureContext, type FigureSubject } from "./figure.js";
 import { sameShape } from "./same-images.js";
 
@@ -41,6 +42,7 @@ export const comparedSamples = defineFigure({
     const { steps, sampler } = context.sampling;
     const drawn = await drawnAlike(models, count, context);
     const names = models.map(({ name }) => name);
+    const shared = models.some(({ system }) => system instanceof ColdWalk) ? "draws" : "noise";
     const labels = models.map(({ label }) => label);
     const [{ channels, height, width }] = drawn as [Pixels];
     const { svg, png } = await imagePicture(
@@ -52,7 +54,7 @@ export const comparedSamples = defineFigure({
       {
         columns: count,
         rowLabels: new Set(names).size === names.length ? names : labels,
-        title: `From the same noise: ${sampler}, T = ${steps}`,
+        title: `From the same ${shared}: ${sampler}, T = ${steps}`,
       },
     );
     const size = channels * height * width;

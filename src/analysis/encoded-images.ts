@@ -30,7 +30,7 @@ export const encodedImages = defineFigure({
       const { bytes, values } = scope(() =>
         noGrad(() => {
           const xt = encodedAt(system, read(indices), t);
-          return { bytes: visible(xt), values: xt.to("float64").toTypedArray() as Float64Array };
+          return { bytes: visible(xt, system), values: xt.to("float64").toTypedArray() as Float64Array };
         }),
       );
       for (const [i, image] of indices.entries()) {

@@ -1,22 +1,51 @@
-/** Figure `forward`: a few images on their way from data to noise. */
-
+/** Figure `forward`: a few images on their way through the forward process. */
 import { type DiffusionSystem, type ForwardView, hasForwardView } from "../diffusion/system.js";
 import { visible } from "../experiment/drawing.js";
 import { imagePicture } from "../plot/index.js";
+import { ColdWalk } from "../systems/cold-walk.js";
 import { full, noGrad, scope } from "../torch/index.js";
 import { defineFigure, type Row } from "./figure.js";
 
-/** Draws z_t of the first images at evenly spaced t, 0 and 1 included; all of an image with the same noise. */
+/** Columns where no other number is asked for, and at most of degradations, which have no more than their levels. */
+const COLUMNS = 10;
+
+/** Where images are looked at, how that is called, and what is seen there. */
+interface Stations {
+  readonly times: readonly number[];
+  /** Of degradations: k = T t of each. */
+  readonly levels?: readonly number[];
+  readonly labels: readonly string[];
+  readonly title: string;
+}
+
+function stationsOf(system: DiffusionSystem, asked: number | undefined): Stations {
+  if (!(system instanceof ColdWalk)) {
+    const columns = asked ?? COLUMNS;
+    const times = Array.from({ length: columns }, (_, i) => i / Math.max(1, columns - 1));
+    return { times, labels: times.map((t) => `t = ${t.toFixed(2)}`), title: "From data to noise: z(t)" };
+  }
+  const { levels: T, degradation } = system;
+  const columns = Math.min(asked ?? COLUMNS, T + 1);
+  const levels = Array.from({ length: columns }, (_, i) => Math.round((i * T) / Math.max(1, columns - 1)));
+  return {
+    times: levels.map((k) => k / T),
+    levels,
+    labels: levels.map((k) => `k = ${k}`),
+    title: degradation.noiseDeviation ? "From data to noise: x(k)" : "Degraded level by level: x(k)",
+  };
+}
+
+/** Draws z_t of the first images at evenly spaced t, or x_k at levels k, both ends included; all of an image with the same noise. */
 export const forward = defineFigure<DiffusionSystem & ForwardView>({
   name: "forward",
-  summary: "test images noised at evenly spaced t, from data to noise",
+  summary: "test images along the forward process: noised at evenly spaced t, or degraded level by level",
   needs: "config",
   of: { fits: hasForwardView, words: "a system whose forward process can be drawn from" },
   async draw({ label, system, request, openImages, streams, device }) {
     const { source, read } = await openImages();
     const count = Math.min(request.images ?? 6, source.length);
-    const columns = request.times ?? 10;
-    const times = Array.from({ length: columns }, (_, i) => i / Math.max(1, columns - 1));
+    const { times, levels, labels, title } = stationsOf(system, request.times);
+    const columns = times.length;
     const [channels, height, width] = source.shape;
     const size = channels * height * width;
     const data = new Uint8Array(count * columns * size);
@@ -30,7 +59,11 @@ export const forward = defineFigure<DiffusionSystem & ForwardView>({
           const values = z.flatten(1).to("float64");
           const mean = values.mean([1], { keepDims: true });
           const deviation = values.sub(mean).square().mean([1]).sqrt();
-          return { pixels: visible(z), mean: mean.flatten().toArray(), deviation: deviation.toArray() };
+          return {
+            pixels: visible(z, system),
+            mean: mean.flatten().toArray(),
+            deviation: deviation.toArray(),
+          };
         }),
       );
       for (const i of indices) {
@@ -38,6 +71,7 @@ export const forward = defineFigure<DiffusionSystem & ForwardView>({
         rows.push({
           image: i,
           t: time,
+          ...(levels ? { level: levels[column] as number } : {}),
           mean: mean[i] ?? Number.NaN,
           standardDeviation: deviation[i] ?? Number.NaN,
         });
@@ -48,11 +82,12 @@ export const forward = defineFigure<DiffusionSystem & ForwardView>({
       { data, count: count * columns, channels: channels as 1 | 3, height, width },
       {
         columns,
-        columnLabels: times.map((t) => `t = ${t.toFixed(2)}`),
+        columnLabels: labels,
         ...(names.some((name) => name !== "") ? { rowLabels: names } : {}),
-        title: `From data to noise: z(t), ${label}`,
+        title: `${title}, ${label}`,
       },
     );
-    return { kind: "picture", ...picture, rows, settings: { images: count, times, split: source.split } };
+    const settings = { images: count, times, ...(levels ? { levels } : {}), split: source.split };
+    return { kind: "picture", ...picture, rows, settings };
   },
 });

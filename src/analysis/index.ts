@@ -10,8 +10,12 @@ import { encodedImages } from "./encoded-images.js";
 import { encoderChanges } from "./encoder-changes.js";
 import { encodingRange } from "./encoding-range.js";
 import { estimatorVariance } from "./estimator-variance.js";
+import { exchange } from "./exchange.js";
+import { exchangeChange } from "./exchange-change.js";
+import { exchangeEncoded } from "./exchange-encoded.js";
 import type { Figure } from "./figure.js";
 import { forward } from "./forward.js";
+import { interpolation } from "./interpolation.js";
 import { lineIntegral } from "./line-integral.js";
 import { logSnrFigure } from "./log-snr.js";
 import { lossPerTime } from "./loss-per-time.js";
@@ -28,6 +32,7 @@ import { samples } from "./samples.js";
 import { schedule } from "./schedule.js";
 import { scheduleReplacement } from "./schedule-replacement.js";
 import { scheduleVariance } from "./schedule-variance.js";
+import { sequences } from "./sequences.js";
 import { toyExamples } from "./toy-examples.js";
 import { trainingCurves } from "./training-curves.js";
 import { trajectories } from "./trajectories.js";
@@ -77,6 +82,11 @@ export const figures: readonly Figure[] = [
   reconstructionError,
   toyExamples,
   transfer,
+  sequences,
+  exchange,
+  exchangeEncoded,
+  exchangeChange,
+  interpolation,
   lineIntegral,
 ];
 

@@ -73,7 +73,7 @@ export const overview = defineFigure<Encoding>({
           const xHat = predicted(z, { k, K, condition: batch.condition }, context);
           const distance = (a: Tensor, b: Tensor) => a.sub(b).square().flatten(1).mean([1]).sqrt().toArray();
           return {
-            pictures: [x.add(xt.sub(x).mul(AMPLIFIED)), z, xHat].map(visible),
+            pictures: [x.add(xt.sub(x).mul(AMPLIFIED)), z, xHat].map((seen) => visible(seen, system)),
             encoding: distance(xt, x),
             error: distance(xHat, xt),
           };

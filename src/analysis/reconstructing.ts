@@ -88,9 +88,9 @@ export async function drawGallery(
         onPart: (part) => onProgress?.((done + Math.round(part * calls)) * count, total * count),
         see: (images) => ({
           ...imageErrors(images),
-          clean: visible(images.clean),
-          noised: visible(images.noised),
-          image: visible(images.image),
+          clean: visible(images.clean, run.system),
+          noised: visible(images.noised, run.system),
+          image: visible(images.image, run.system),
         }),
       },
     );

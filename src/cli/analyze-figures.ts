@@ -9,6 +9,7 @@ import { conditionOf } from "../experiment/drawing.js";
 import { evaluationPass, openSplit, readBatch } from "../experiment/experiment.js";
 import { type ImageSet, openOtherSet, sameSet } from "../experiment/other-images.js";
 import { packageVersion, provenance } from "../experiment/provenance.js";
+import { samplingOf } from "../experiment/sampling.js";
 import { writeFileAtomic } from "../io/index.js";
 import { Streams, torchVersion } from "../torch/index.js";
 import type { AnalyzeOptions } from "./analyze-options.js";
@@ -131,7 +132,7 @@ async function drawSystemFigure(figure: SystemFigure, subject: Subject, o: DrawO
     ...figureSubject(subject, o),
     others: o.others.map((other) => figureSubject(other, o)),
     request: o,
-    sampling: config.sample,
+    sampling: samplingOf(config, subject.system),
     batchSize: config.evaluate.batchSize,
     streams: new Streams(o.seed),
     pass: evaluationPass(machine),

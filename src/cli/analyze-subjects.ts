@@ -2,6 +2,7 @@
 import path from "node:path";
 import type { KeptCheckpoint } from "../analysis/figure.js";
 import type { DiffusionSystem } from "../diffusion/system.js";
+import { UserError } from "../errors.js";
 import { listCheckpoints } from "../experiment/checkpoint-files.js";
 import { type Config, configSchema } from "../experiment/config.js";
 import { buildSystem, type Machine, prepareMachine } from "../experiment/experiment.js";
@@ -9,6 +10,7 @@ import { type MetricsRecord, readMetrics } from "../experiment/journal.js";
 import { loadConfig } from "../experiment/load-config.js";
 import { planOf } from "../experiment/plan.js";
 import { type QualityResult, readQuality } from "../experiment/quality-results.js";
+import { ensureStart } from "../experiment/start-file.js";
 import { openTrained } from "../experiment/trained.js";
 import { Streams } from "../torch/index.js";
 import type { AnalyzeOptions } from "./analyze-options.js";
@@ -40,10 +42,16 @@ export async function subjectAt(target: string, options: AnalyzeOptions): Promis
 }
 
 /** The checkpoint of a run that was asked for. @throws UserError for what is no run */
-export function runSubject(dir: string, options: AnalyzeOptions): Subject {
+export async function runSubject(dir: string, options: AnalyzeOptions): Promise<Subject> {
   const { weights, set: overrides, checkpoint } = options;
   const trained = openTrained(dir, { weights, step: checkpoint, overrides });
-  for (const warning of trained.warnings) process.stderr.write(`${warning}\n`);
+  const log = (line: string) => process.stderr.write(`${line}\n`);
+  for (const warning of trained.warnings) log(warning);
+  // Most figures need no start: without it those that draw samples say so themselves.
+  await ensureStart(trained, { log }).catch((error: unknown) => {
+    if (!(error instanceof UserError)) throw error;
+    log(error.message);
+  });
   const { run, config, machine, system, step, ema } = trained;
   const kind = ema ? "averaged" : "raw";
   return {

@@ -7,7 +7,7 @@ import { UserError } from "../errors.js";
 import { chooseFigures } from "./analyze-choice.js";
 import { drawFigure, type FigureDocument } from "./analyze-figures.js";
 import { ALL, type AnalyzeOptions, stepList } from "./analyze-options.js";
-import { runSubject, subjectAt, warnOfOtherData } from "./analyze-subjects.js";
+import { runSubject, type Subject, subjectAt, warnOfOtherData } from "./analyze-subjects.js";
 import { printQualityTable } from "./analyze-table.js";
 import { collect, exitCodeOf, fraction, interruptible, wholeNumber } from "./options.js";
 import { emit } from "./output.js";
@@ -55,8 +55,8 @@ export function analyzeCommand(): Command {
       "of reconstructions: variance of the noise; default the denoiser's, or 0.1",
       fraction,
     )
-    .option("--columns <N>", "of samples: images a row", wholeNumber(1))
-    .option("--times <K>", "times that they are looked at", wholeNumber(1))
+    .option("--columns <N>", "of samples and interpolation: images a row", wholeNumber(1))
+    .option("--times <K>", "times that they are looked at; of exchange: windows of levels", wholeNumber(1))
     .option("--passes <K>", "independent draws of every image", wholeNumber(1))
     .option("--steps <T,...>", "of bits-per-steps: numbers of steps, 0 for continuous time", stepList)
     .addOption(new Option("--split <SPLIT>", "which images").choices(["train", "validation", "test"]))
@@ -86,6 +86,7 @@ Examples:
   varidiff analyze runs/0001-quickstart --figure compared-samples --with runs/0002-quickstart
   varidiff analyze runs/0002-ddgm --figure bound-shares --with runs/0003-daed
   varidiff analyze runs/0002-ddgm --table quality --with runs/0003-daed --published fashion-mnist
+  varidiff analyze runs/0004-vcd --figure exchange,exchange-change --with runs/0005-vwd
   varidiff analyze configs/quickstart.yaml --figure forward
   varidiff analyze --figure line-integral
 
@@ -106,7 +107,8 @@ async function analyze(target: string | undefined, options: AnalyzeOptions): Pro
 async function drawFigures(target: string | undefined, options: AnalyzeOptions): Promise<void> {
   const asked = options.figure.filter((name) => name !== ALL).map(figureNamed);
   // The subject comes last: its threads are those that figures are drawn with.
-  const others = target === undefined ? [] : options.with.map((dir) => runSubject(dir, options));
+  const others: Subject[] = [];
+  if (target !== undefined) for (const dir of options.with) others.push(await runSubject(dir, options));
   const subject = target === undefined ? undefined : await subjectAt(target, options);
   if (subject) for (const other of others) warnOfOtherData(subject, other);
   const chosen = chooseFigures(asked, subject, options);

@@ -39,12 +39,17 @@ export interface Settings {
   readonly reconstruction: ReconstructionSettings;
 }
 
+/** What the metric `restoration` takes of what may be asked of the metrics of samples. */
+const ofRestoration: readonly string[] = ["sampler", "features"] satisfies (keyof QualitySettings)[];
+
 /** @throws UserError where something was asked of a metric that is not measured */
 export function settingsOf(options: EvaluateOptions, asked: readonly string[]): Settings {
   const flow = flowSettings(options);
   const reconstruction = reconstructionSettings(options, asked);
   const quality = qualitySettings(options, asked);
-  const [ofSamples] = Object.keys(quality);
+  const [ofSamples] = Object.keys(quality).filter(
+    (key) => !(asked.includes("restoration") && ofRestoration.includes(key)),
+  );
   if (ofSamples !== undefined && !asked.some(isOfSamples))
     throw new UserError(`--${kebab(ofSamples)} is for the metrics of samples: add --metrics quality`);
   const [ofFlow] = Object.keys(flow);

@@ -29,6 +29,7 @@ Examples:
   varidiff evaluate runs/0001-quickstart --metrics quality --samples 2000 --steps 100
   varidiff evaluate runs/0001-quickstart --metrics fid,is --features runs/0002-fashion-mnist
   varidiff evaluate runs/0003-daed --metrics reconstruction --images 256 --data mnist
+  varidiff evaluate runs/0006-deblurring --metrics restoration --images 256 --features runs/0002-fashion-mnist
   varidiff evaluate samples.npz --data fashion-mnist --metrics fid
   varidiff evaluate runs/0001-quickstart --shard 2/4          one of four, anywhere; the last one writes the result
 
@@ -45,7 +46,7 @@ export function evaluateCommand(): Command {
     )
     .option(
       "--images <N>",
-      "the first N images of the split, reconstruction: N evenly spread; default all, or the config's",
+      "the first N images of the split, reconstruction and restoration: N evenly spread; default all, or the config's",
       wholeNumber(1),
     )
     .option("--passes <K>", "independent draws of every image", wholeNumber(1))
@@ -95,7 +96,7 @@ export function evaluateCommand(): Command {
     .option("--samples <N>", `quality: images drawn; default ${defaultQuality.samples}`, wholeNumber(1))
     .option(
       "--sampler <NAME>",
-      `quality: ${samplerNames.join(", ")}; default the config's; reconstruction: ${usualWayBack}, or another of chains`,
+      `quality: ${samplerNames.join(", ")}; default the config's; restoration: likewise, of cold diffusion; reconstruction: ${usualWayBack}, or another of chains`,
     )
     .addOption(
       new Option(
@@ -106,7 +107,7 @@ export function evaluateCommand(): Command {
     .option("--reference-images <N>", "quality: so many of them, evenly spread; default all", wholeNumber(1))
     .option(
       "--features <NETWORK>",
-      "quality: inception, a classifier's run, or a file with a layout beside it",
+      "quality, restoration: inception, a classifier's run, or a file with a layout beside it",
     )
     .option("--no-floor", "quality: leave out the same numbers of real images of the other split")
     .option("--keep-samples", "quality: keep the samples as an npz beside the result")

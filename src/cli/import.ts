@@ -27,7 +27,10 @@ export function importCommand(): Command {
     .description("Make a run of weights that another program trained: .pt, .pth or .safetensors.")
     .argument("<SOURCE>", `whose they are: ${sources}`)
     .argument("<CHECKPOINT>", "the state dict; of a DAED in two files the generator's")
-    .requiredOption("--config <FILE>", "a YAML file that describes the whole experiment, system ddgm or daed")
+    .requiredOption(
+      "--config <FILE>",
+      "a YAML file that describes the whole experiment: system ddgm, daed, vcd or cold",
+    )
     .option(
       "--set <KEY=VALUE>",
       "change one key of the config, e.g. model.variance=learned-range (repeatable)",
@@ -53,6 +56,8 @@ Examples:
   varidiff import guided-diffusion model200000_0.pt --config ddgm.yaml --ema ema_0.9999_200000_0.pt
   varidiff import guided-diffusion checkpoint.pt --key state_dict --config ddgm.yaml --out runs/imported
   varidiff import guided-diffusion model_part_2.pt --denoiser model_part_1.pt --config daed.yaml
+  varidiff import variational-cold-diffusion chkpt_64_6_vxt_ema.pt --key model_state_dict \\
+    --ema chkpt_64_6_vxt_ema.pt --ema-key ema_state_dict.shadow_params --config configs/cold/mnist-vcd.yaml
   varidiff train ddgm.yaml --set train.from=runs/imported            fine-tuning in a run of its own
 
 Nothing in a file is run: what is no tensor is left. Missing, unknown and misshapen parameters are named.

@@ -12,6 +12,7 @@ import { readMetrics } from "../experiment/journal.js";
 import { loadConfig } from "../experiment/load-config.js";
 import { measureBits } from "../experiment/measure-bits.js";
 import { createRun } from "../experiment/run-folder.js";
+import { samplingOf } from "../experiment/sampling.js";
 import { openTrained, type Trained } from "../experiment/trained.js";
 import { makeFolder, writeFileAtomic } from "../io/index.js";
 import { imageGrid } from "../plot/index.js";
@@ -136,7 +137,7 @@ async function draw(
   trained: Trained,
   signal: AbortSignal,
 ): Promise<{ samples: string; trajectories: string }> {
-  const { count, steps, sampler } = trained.config.sample;
+  const { count, steps, sampler } = samplingOf(trained.config, trained.system);
   const progress = createProgress({ total: count * steps, unit: "image steps", label: "samples" });
   try {
     const { pixels, trajectory } = await drawImages({

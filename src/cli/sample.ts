@@ -1,41 +1,34 @@
 /** `varidiff sample`: images from a run. */
-import fs from "node:fs";
-import path from "node:path";
-import { Command, InvalidArgumentError, Option } from "commander";
-import { trajectoryGrid } from "../analysis/trajectories.js";
-import { respacedCount } from "../diffusion/chain/respacing.js";
-import { checkSampler, flowSampler, samplerNames } from "../diffusion/sampler/index.js";
+import { Command, Option } from "commander";
+import { sequenceFrames } from "../analysis/trajectories.js";
+import { type ImageSource, splits } from "../data/index.js";
+import { checkSampler, samplerNames } from "../diffusion/sampler/index.js";
 import { UserError } from "../errors.js";
-import { conditionOf, type Drawn, drawImages } from "../experiment/drawing.js";
-import { evaluationPass } from "../experiment/experiment.js";
+import { conditionOf, drawImages, type Latents } from "../experiment/drawing.js";
+import { evaluationPass, openSplit, readBatch } from "../experiment/experiment.js";
+import { evenlySpread } from "../experiment/image-features.js";
+import { leadBack } from "../experiment/lead-back.js";
+import { ensureStart } from "../experiment/start-file.js";
 import { openTrained, type Trained } from "../experiment/trained.js";
-import { channelsLast, makeFolder, writeFileAtomic, writeNpz } from "../io/index.js";
-import { imageGrid, writePngs } from "../plot/index.js";
-import { ChainDiffusion } from "../systems/chain.js";
+import { ColdWalk } from "../systems/cold-walk.js";
+import { VariationalColdDiffusion } from "../systems/vcd.js";
 import { Streams } from "../torch/index.js";
 import { collect, exitCodeOf, interruptible, wholeNumber } from "./options.js";
 import { emit } from "./output.js";
 import { createProgress } from "./progress.js";
+import { readLatents } from "./sample-latents.js";
+import {
+  eta,
+  percentile,
+  type SampleCommandOptions,
+  type SampleSettings,
+  settingsOf,
+  sharedBy,
+} from "./sample-options.js";
+import { type Written, writeSamples } from "./sample-write.js";
 
-interface SampleCommandOptions {
-  readonly count?: number;
-  readonly steps?: number;
-  readonly sampler?: string;
-  readonly respacing?: string;
-  readonly eta?: number;
-  readonly seed: number;
-  readonly class?: number;
-  readonly grid?: boolean;
-  readonly threshold?: number;
-  readonly npz?: boolean;
-  readonly pngDir?: string;
-  readonly trajectories?: number;
-  readonly out?: string;
-  readonly weights: "ema" | "raw";
-  readonly checkpoint?: number;
-  readonly set: readonly string[];
-  readonly json?: boolean;
-}
+/** States of trajectories, with which the images predicted from them are shown. */
+const TRAJECTORY_STATES = 10;
 
 export function sampleCommand(): Command {
   return new Command("sample")
@@ -51,6 +44,25 @@ export function sampleCommand(): Command {
       "of a discrete chain: which steps to take, as in 10,15,20 (of so many sections) or ddim25 (of one stride)",
     )
     .option("--eta <E>", "of ddim on a discrete chain: its noise, 0 (none, the default) to 1", eta)
+    .option(
+      "--jump <S>",
+      "of a degradation: levels at once, of sampler redegrade levels looked ahead; steps follow from it",
+      wholeNumber(1),
+    )
+    .addOption(
+      new Option(
+        "--shared <WHAT>",
+        "of a degradation: what all samples have in common, drawn in one batch",
+      ).choices(Object.keys(sharedBy)),
+    )
+    .option("--latents <FILE>", "images of these latents: an npz with latents, float32 [N, L] or [N, T, L]")
+    .option("--keep-latents", "also an npz with the latents of the images, for --latents")
+    .addOption(
+      new Option(
+        "--reconstruct <SPLIT>",
+        "of a degradation: images of a split, degraded and led back, with latents by those of their own states",
+      ).choices(splits),
+    )
     .option("--seed <S>", "the same seed gives the same images", wholeNumber(0), 0)
     .option(
       "--class <K>",
@@ -65,7 +77,19 @@ export function sampleCommand(): Command {
     .option("--grid", "one PNG with all of them (the default)")
     .option("--npz", "an npz with arr_0 [N, H, W, C] uint8")
     .option("--png-dir <DIR>", "one PNG an image in this folder")
-    .option("--trajectories <N>", "also a PNG of N images on their way from noise", wholeNumber(1))
+    .option(
+      "--trajectories <N>",
+      "also a PNG of N images on their way, with what is predicted there",
+      wholeNumber(1),
+    )
+    .addOption(
+      new Option(
+        "--sequence [N]",
+        "also the states of N images as a strip, and moving in a GIF and an animated PNG",
+      )
+        .preset("8")
+        .argParser(wholeNumber(1)),
+    )
     .option("--out <PATH>", "file name without extension; default in the run's samples/")
     .addOption(
       new Option("--weights <KIND>", "averaged or raw weights").choices(["ema", "raw"]).default("ema"),
@@ -83,39 +107,27 @@ Examples:
   varidiff sample runs/0001-quickstart -n 16 --trajectories 8
   varidiff sample runs/0002-ddgm -n 64 --sampler ddim --respacing ddim25 --eta 0.5
   varidiff sample runs/0001-quickstart -n 64 --sampler ode       as many steps as its tolerance asks for
+  varidiff sample runs/0003-vcd -n 16 --sequence 8 --keep-latents
+  varidiff sample runs/0003-vcd --latents latents.npz
+  varidiff sample runs/0003-vcd -n 32 --reconstruct test --sequence
+  varidiff sample runs/0004-cold -n 64 --sampler redegrade --jump 3
+  varidiff sample runs/0005-heat -n 16 --shared start            one start, different noise on the way
 `,
     )
     .action(sample);
 }
 
-function percentile(text: string): number {
-  const value = Number(text);
-  if (!(value > 0 && value <= 100))
-    throw new InvalidArgumentError("expected a percentile above 0, up to 100");
-  return value;
-}
-
-function eta(text: string): number {
-  const value = Number(text);
-  if (!(value >= 0 && value <= 1)) throw new InvalidArgumentError("expected a number from 0 to 1");
-  return value;
-}
-
-/** How a discrete chain is walked back. @throws UserError where that was asked of something else */
-function walkOf(
-  trained: Trained,
-  { respacing, eta, steps }: SampleCommandOptions,
-  sampler: string,
-): { readonly respacing?: string; readonly eta?: number } {
-  if (respacing === undefined && eta === undefined) return {};
-  const option = respacing === undefined ? "--eta" : "--respacing";
-  if (!(trained.system instanceof ChainDiffusion))
-    throw new UserError(`expected a model of discrete steps for ${option}, got ${trained.config.system}`);
-  if (eta !== undefined && !sampler.startsWith("ddim"))
-    throw new UserError(`expected sampler ddim or ddim-clipped with --eta, got ${sampler}`);
-  if (respacing !== undefined && steps !== undefined)
-    throw new UserError("expected one of --steps and --respacing, got both: leave one out");
-  return { ...(respacing === undefined ? {} : { respacing }), ...(eta === undefined ? {} : { eta }) };
+/** What is made of a run. */
+interface Making {
+  readonly trained: Trained;
+  readonly options: SampleCommandOptions;
+  readonly settings: SampleSettings;
+  /** Those of the file that was named. */
+  readonly latents: Latents | undefined;
+  /** The images that are led back, where none are drawn. */
+  readonly source: ImageSource | undefined;
+  onProgress(done: number): void;
+  readonly signal: AbortSignal;
 }
 
 async function sample(dir: string, options: SampleCommandOptions): Promise<void> {
@@ -126,42 +138,21 @@ async function sample(dir: string, options: SampleCommandOptions): Promise<void>
     overrides: options.set,
   });
   for (const warning of trained.warnings) process.stderr.write(`${warning}\n`);
-  const { count: defaultCount, steps: defaultSteps, sampler: defaultSampler } = trained.config.sample;
-  const sampler = options.sampler ?? defaultSampler;
-  const walk = walkOf(trained, options, sampler);
-  const request = {
-    count: options.count ?? defaultCount,
-    steps: walk.respacing === undefined ? (options.steps ?? defaultSteps) : respacedCount(walk.respacing),
-    sampler,
-    seed: options.seed,
-    ...walk,
-  };
-  if (request.sampler === flowSampler && options.trajectories)
-    throw new UserError(
-      `expected a sampler of steps with --trajectories, got ${flowSampler}: leave one of the two out`,
-    );
+  const asked = settingsOf(trained, options);
+  const latents = await givenLatents(trained, options);
+  const source = options.reconstruct && (await openSplit(trained.config, options.reconstruct));
+  const count = latents?.shape[0] ?? Math.min(asked.count, source?.length ?? asked.count);
+  const settings = { ...asked, count };
   const stop = interruptible();
-  const progress = createProgress({
-    total: request.count * request.steps,
-    unit: "image steps",
-    label: "sample",
-  });
+  const progress = createProgress({ total: count * settings.steps, unit: "image steps", label: "sample" });
   const start = performance.now();
-  let drawn: Drawn;
+  let made: Written;
   try {
-    const condition = await conditionOf(trained, request.count, options.class);
-    drawn = await drawImages({
-      system: trained.system,
-      ...request,
-      streams: new Streams(request.seed),
-      pass: evaluationPass(trained.machine),
-      device: trained.machine.device,
-      ...(condition ? { condition } : {}),
-      ...(options.trajectories ? { frames: 10 } : {}),
-      threshold: options.threshold,
+    const making: Making = {
+      ...{ trained, options, settings, latents, source, signal: stop.signal },
       onProgress: (done) => progress.update(done),
-      signal: stop.signal,
-    });
+    };
+    made = await (source ? reconstruct(making, source) : draw(making));
   } catch (error) {
     const caught = stop.caught();
     if (!caught) throw error;
@@ -171,50 +162,69 @@ async function sample(dir: string, options: SampleCommandOptions): Promise<void>
     stop.release();
   }
   const seconds = (performance.now() - start) / 1000;
-  const files = await write(trained, drawn, { ...options, ...request });
-  const { step, ema, machine } = trained;
-  emit(
-    { files, ...request, step, ema, precision: machine.precision, run: trained.run.name, seconds },
-    { json: options.json, text: () => files.join("\n") },
-  );
+  const files = await writeSamples(trained, made, { options, settings });
+  const { step, ema, machine, run } = trained;
+  const document = {
+    ...{ files, ...settings },
+    ...{ latents: options.latents, reconstruct: options.reconstruct, ...sequenceFacts(made, options) },
+    ...{ step, ema, precision: machine.precision, run: run.name, seconds },
+  };
+  emit(document, { json: options.json, text: () => files.join("\n") });
 }
 
-async function write(
-  { run, step, config }: Trained,
-  { pixels, trajectory }: Drawn,
-  options: SampleCommandOptions & { readonly steps: number; readonly sampler: string },
-): Promise<string[]> {
-  const kind = [
-    ...(options.weights === "raw" ? ["raw"] : []),
-    ...(options.class === undefined ? [] : [`class${options.class}`]),
-    ...(options.threshold === undefined ? [] : [`threshold${options.threshold}`]),
-    ...(options.eta === undefined ? [] : [`eta${options.eta}`]),
-    ...(options.respacing === undefined ? [] : [`respaced${options.respacing}`]),
-  ];
-  const name = [`step${step}`, ...kind, options.sampler, `T${options.steps}`, `seed${options.seed}`].join(
-    "-",
-  );
-  const base = options.out ?? path.join(run.paths.samples, name);
-  makeFolder(path.dirname(base));
-  const files: string[] = [];
-  const put = (file: string, bytes: Uint8Array) => {
-    writeFileAtomic(file, bytes);
-    files.push(file);
-  };
-  if (options.npz) {
-    writeNpz(`${base}.npz`, { arr_0: channelsLast(pixels) });
-    files.push(`${base}.npz`);
-  }
-  if (options.pngDir) files.push(...(await writePngs(options.pngDir, pixels)));
-  if (options.grid || !(options.npz || options.pngDir)) put(`${base}.png`, await imageGrid(pixels));
-  if (trajectory && options.trajectories) {
-    const shown = Math.min(options.trajectories, pixels.count);
-    put(
-      `${base}-trajectories.png`,
-      (await trajectoryGrid(trajectory, shown, `${config.system}: from noise to image`)).png,
-    );
-  }
-  for (const file of files)
-    if (!fs.existsSync(file)) throw new Error(`expected ${file} to have been written`);
-  return files;
+/** The latents of the file that was named. */
+async function givenLatents(
+  { system }: Trained,
+  { latents: file }: SampleCommandOptions,
+): Promise<Latents | undefined> {
+  if (file === undefined || !(system instanceof VariationalColdDiffusion)) return undefined;
+  return readLatents(file, { latentSize: system.latentSize, levels: system.levels });
+}
+
+/** Which states are looked at, and of how many images. */
+function filming({ trajectories = 0, sequence = 0 }: SampleCommandOptions, steps: number) {
+  const frames = sequence ? sequenceFrames(steps) : trajectories ? TRAJECTORY_STATES : 0;
+  return { frames, filmed: Math.max(trajectories, sequence) };
+}
+
+async function draw({ trained, options, settings, latents, ...work }: Making): Promise<Written> {
+  const { system, machine } = trained;
+  const { shared, count, seed } = settings;
+  await ensureStart(trained, { log: (line) => process.stderr.write(`${line}\n`) });
+  const condition = await conditionOf(trained, count, options.class);
+  return drawImages({
+    ...{ system, ...settings, ...work, latents, threshold: options.threshold },
+    shared: shared && sharedBy[shared],
+    streams: new Streams(seed),
+    pass: evaluationPass(machine),
+    device: machine.device,
+    ...(shared ? { batchSize: count } : {}),
+    ...(condition ? { condition } : {}),
+    ...filming(options, settings.steps),
+  });
+}
+
+/** Images of a split, evenly spread, led back from their own full degradation. */
+async function reconstruct(
+  { trained, options, settings, ...work }: Making,
+  source: ImageSource,
+): Promise<Written> {
+  const { system, config, machine } = trained;
+  if (!(system instanceof ColdWalk)) throw new Error("expected a degradation to lead images back from");
+  const indices = evenlySpread(source.length, settings.count);
+  return leadBack({
+    ...{ system, ...settings, ...work },
+    streams: new Streams(settings.seed),
+    pass: evaluationPass(machine),
+    readBatch: (first, count) =>
+      readBatch(source, indices.slice(first, first + count), { config, device: machine.device }),
+    ...filming(options, settings.steps),
+  });
+}
+
+/** What a sequence shows. */
+function sequenceFacts({ trajectory, pixels }: Written, { sequence }: SampleCommandOptions) {
+  if (!sequence || !trajectory) return {};
+  const { levels, times } = trajectory;
+  return { sequence: { images: Math.min(sequence, pixels.count), ...(levels ? { levels } : { times }) } };
 }

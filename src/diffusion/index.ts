@@ -1,5 +1,6 @@
 /** The parts that systems are composed of: schedules, noise levels, predictions, likelihoods, samplers. */
 export * from "./chain/index.js";
+export * from "./cold/index.js";
 export * from "./degradation/index.js";
 export type { CostedNetwork, Denoiser, Pass } from "./denoiser.js";
 export type { DataEncoder } from "./encoder.js";

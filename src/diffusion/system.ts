@@ -2,6 +2,7 @@
 import type { Module } from "../nn/index.js";
 import type { Shape, Streams, Tensor } from "../torch/index.js";
 import type { GaussianChain } from "./chain/gaussian-chain.js";
+import type { StartFitting } from "./cold/start/start.js";
 import type { Pass } from "./denoiser.js";
 import type { Bound } from "./likelihood/bound.js";
 import type { ProbabilityFlow } from "./likelihood/flow.js";
@@ -53,7 +54,16 @@ export interface SampleRequest {
   readonly respacing?: string;
   /** Noise of DDIM on a discrete chain: 0, the default, is deterministic, 1 has the posterior's variance. */
   readonly eta?: number;
+  /** Of degradations: levels that the network is asked to go at once. */
+  readonly jump?: number;
+  /** Of models with latents: those of the samples, `[count, L]`, or one for every level from T down, `[count, T, L]`. */
+  readonly latents?: Tensor;
+  /** Of degradations: what all samples have in common. */
+  readonly shared?: readonly SharedBySamples[];
 }
+
+/** The first state, or the noise that is added on the way. */
+export type SharedBySamples = "start" | "noise";
 
 /** What can be looked at between two steps. */
 export interface SampleView {
@@ -83,8 +93,12 @@ export interface DiffusionSystem<S extends SampleView = SampleView> extends Imag
   encode(pixels: Tensor): Tensor;
   /** A finished latent to uint8 pixels; `state` is the one it is of. */
   decode(z: Tensor, state?: S): Tensor;
+  /** An unfinished latent as something to look at, uint8; from [-1, 1] where absent. */
+  show?(z: Tensor): Tensor;
+  /** Steps that samples are drawn in by a sampler where nothing else is asked for. */
+  usualSteps?(sampler: string): number;
   /** @throws UserError where samples cannot be drawn so; what is not checked here is told when they are drawn */
-  checkSampling?(request: Pick<SampleRequest, "sampler" | "steps">): void;
+  checkSampling?(request: Pick<SampleRequest, "sampler" | "steps" | "jump">): void;
   /** The first state of a sample; the driver owns the loop: one scope a step, every step reported. */
   start(request: SampleRequest): S;
   /** Step i = 0, 1, ... of `request.steps`. */
@@ -106,6 +120,8 @@ export interface BoundedLikelihood {
   readonly noBound?: string | undefined;
   /** T of the bound as trained; 0, the default, for continuous time. */
   readonly steps?: number;
+  /** Noise within the bins of pixels, where the bound needs it; `none`, the default. */
+  readonly dequantisation?: string;
   /** One Monte-Carlo draw of every term, nats per image. */
   bound(batch: Batch, context: BoundContext): Bound;
 }
@@ -205,8 +221,21 @@ export interface FlowLikelihood {
   flowOf(state: SampleView): ProbabilityFlow;
 }
 
+/** A system whose samples may begin at something that is fitted to the training images once, and kept beside the weights. */
+export interface FittedStart {
+  /** Absent where nothing is fitted. */
+  readonly startFitting: StartFitting | undefined;
+}
+
 export function isDiffusion(system: ImageModel): system is DiffusionSystem {
   return "step" in system;
+}
+
+/** Whether its start is one that is fitted to training images, whether it is already or not. */
+export function needsFitting<T extends ImageModel>(
+  system: T,
+): system is T & { readonly startFitting: StartFitting } {
+  return (system as Partial<FittedStart>).startFitting !== undefined;
 }
 
 export function hasBound<T extends DiffusionSystem>(system: T): system is T & BoundedLikelihood {

@@ -8,6 +8,7 @@ import { type Config, configSchema } from "./config.js";
 import { buildModel } from "./experiment.js";
 import { checkParameters, writeGivenRun } from "./given-run.js";
 import type { NewRun, Run } from "./run-folder.js";
+import { usualSteps } from "./sampling.js";
 import { openTrained, type Trained } from "./trained.js";
 
 export interface ComposeRequest {
@@ -137,7 +138,7 @@ function composedConfig(
 
 /** Of an official composition there is no part; else at most what the generator's config asks for. */
 function drawnSteps({ model, sample }: DaedConfig, steps: number): number {
-  return model.split?.composition === "official" ? steps : Math.min(sample.steps, steps);
+  return model.split?.composition === "official" ? steps : Math.min(sample.steps ?? usualSteps, steps);
 }
 
 function* part(

@@ -49,11 +49,20 @@ const common = {
       epsilon: z.number().positive().default(1e-8),
       weightDecay: z.number().min(0).default(0.01),
       warmupSteps: z.number().int().min(0).default(100),
-      decay: z.enum(["constant", "linear", "cosine"]).default("constant"),
+      decay: z.enum(["constant", "linear", "cosine", "steps"]).default("constant"),
+      /** With decay `steps`, the rate is multiplied by `decayFactor` after every so many steps. */
+      decayEvery: positive.nullable().default(null),
+      decayFactor: z.number().positive().max(1).default(0.75),
       clipNorm: z.number().positive().nullable().default(null),
       /** Factors on the learning rate of parameters whose names begin so, e.g. `{ schedule: 0.1 }`. */
       rates: z.record(z.string(), z.number().min(0)).default({}),
       emaRate: z.number().min(0).lt(1).default(0.9999),
+      /** With `ramp` the n-th update uses min(emaRate, (1 + n) / (10 + n)), so that early weights are soon forgotten. */
+      emaRamp: z.enum(["none", "ramp"]).default("none"),
+    })
+    .refine(({ decay, decayEvery }) => decay !== "steps" || decayEvery !== null, {
+      message: "a whole number where optimiser.decay is steps",
+      path: ["decayEvery"],
     })
     .prefault({}),
   evaluate: z
@@ -68,8 +77,8 @@ const common = {
   sample: z
     .strictObject({
       count: positive.default(36),
-      /** Sampling steps T. */
-      steps: positive.default(250),
+      /** Sampling steps T; what is usual for the model where null: 250, or all levels of a degradation. */
+      steps: positive.nullable().default(null),
       sampler: z.enum(samplerNames as [string, ...string[]]).default("ancestral"),
     })
     .prefault({}),
@@ -85,6 +94,8 @@ export const configSchema = z.discriminatedUnion("system", [
   z.strictObject({ system: z.literal("mulan"), model: systems.mulan.model.prefault({}), ...common }),
   z.strictObject({ system: z.literal("ddgm"), model: systems.ddgm.model.prefault({}), ...common }),
   z.strictObject({ system: z.literal("daed"), model: systems.daed.model.prefault({}), ...common }),
+  z.strictObject({ system: z.literal("cold"), model: systems.cold.model.prefault({}), ...common }),
+  z.strictObject({ system: z.literal("vcd"), model: systems.vcd.model.prefault({}), ...common }),
   z.strictObject({ system: z.literal("classifier"), model: models.classifier.model.prefault({}), ...common }),
 ]);
 

@@ -1,18 +1,30 @@
 /** Images drawn from a system, in batches that fit in memory, and what they looked like on the way. */
+import { levelsVisited } from "../diffusion/cold/cold-samplers.js";
 import type { Pass } from "../diffusion/denoiser.js";
 import { sample } from "../diffusion/sampler/index.js";
-import type { DiffusionSystem } from "../diffusion/system.js";
+import type { DiffusionSystem, SampleView, SharedBySamples } from "../diffusion/system.js";
 import { UserError } from "../errors.js";
 import type { Pixels } from "../plot/index.js";
-import { fromTypedArray, noGrad, type Streams, scope, type Tensor } from "../torch/index.js";
+import { ColdWalk } from "../systems/cold-walk.js";
+import { fromTypedArray, noGrad, type Streams, scope, Tensor } from "../torch/index.js";
 import { openSplit } from "./experiment.js";
 import type { Trained } from "./trained.js";
 
-export interface DrawRequest {
+/** How many images are taken how to their end, and what is kept of their way. */
+export interface WayRequest {
   readonly system: DiffusionSystem;
   readonly count: number;
   readonly steps: number;
   readonly sampler: string;
+  /** Of degradations: levels that the network is asked to go at once. */
+  readonly jump?: number | undefined;
+  /** Keep so many views of each image on its way, evenly spaced, the first and the last included. */
+  readonly frames?: number;
+  /** Of so many images, the first ones; of all where absent. */
+  readonly filmed?: number;
+}
+
+export interface DrawRequest extends WayRequest {
   readonly streams: Streams;
   readonly pass: Pass;
   readonly device: string;
@@ -25,27 +37,43 @@ export interface DrawRequest {
   readonly batchSize?: number;
   /** One number per image, where the system is conditional. */
   readonly condition?: Float32Array;
-  /** Keep so many views of each image on its way, evenly spaced, the first and the last included. */
-  readonly frames?: number;
+  /** Of degradations: what the images of a batch have in common. */
+  readonly shared?: readonly SharedBySamples[] | undefined;
+  /** Of models with latents: those of the images; drawn where absent. */
+  readonly latents?: Latents | undefined;
   onProgress?(done: number, total: number): void;
   readonly signal?: AbortSignal | undefined;
 }
 
-export interface Drawn {
-  readonly pixels: Pixels;
-  /** With `frames`: the noisy latents and the clean images predicted from them, image by image, frame by frame. */
-  readonly trajectory?: {
-    readonly latents: Pixels;
-    readonly predictions: Pixels;
-    readonly times: readonly number[];
-  };
+/** One latent an image, `[N, L]`, or one for every level from T down, `[N, T, L]`. */
+export interface Latents {
+  readonly shape: readonly number[];
+  readonly data: Float32Array;
 }
 
-/** Latents as something to look at: [-1, 1] to 0 .. 255, cut at both ends. */
-export function visible(z: Tensor): Uint8Array {
-  return scope(() =>
-    noGrad(() => z.add(1).mul(127.5).round().clamp(0, 255).to("uint8").toTypedArray()),
-  ) as Uint8Array;
+/** Images on their way, state by state. */
+export interface Trajectory {
+  readonly states: readonly Pixels[];
+  /** The clean images predicted from them; absent where a system predicts none on the way. */
+  readonly predictions?: readonly Pixels[];
+  /** How much of the way is left, 1 to 0. */
+  readonly times: readonly number[];
+  /** Of degradations: the level k of each, T to 0. */
+  readonly levels?: readonly number[];
+}
+
+export interface Drawn {
+  readonly pixels: Pixels;
+  /** With `frames`. */
+  readonly trajectory?: Trajectory;
+  /** Of models with latents: those that the images were made with. */
+  readonly latents?: Latents;
+}
+
+/** Unfinished latents as something to look at: as the system shows them, or from [-1, 1] to 0 .. 255, cut at both ends. */
+export function visible(z: Tensor, system: Pick<DiffusionSystem, "show">): Uint8Array {
+  const pixels = () => system.show?.(z) ?? z.add(1).mul(127.5).round().clamp(0, 255).to("uint8");
+  return scope(() => noGrad(() => pixels().toTypedArray())) as Uint8Array;
 }
 
 /**
@@ -53,68 +81,157 @@ export function visible(z: Tensor): Uint8Array {
  * @throws the signal's reason when it aborts
  */
 export async function drawImages(request: DrawRequest): Promise<Drawn> {
-  const { system, count, steps, frames = 0, batchSize = 64 } = request;
-  const [channels = 1, height = 1, width = 1] = system.shape;
-  const size = channels * height * width;
-  const data = new Uint8Array(count * size);
-  const wanted = new Set(
-    Array.from({ length: frames }, (_, i) => Math.round((i * steps) / Math.max(1, frames - 1))),
-  );
-  const shown = [...wanted].sort((a, b) => a - b);
-  const latents = new Uint8Array(shown.length * count * size);
-  const predictions = new Uint8Array(shown.length * count * size);
-
-  for (let start = 0; start < count; start += batchSize) {
-    const n = Math.min(batchSize, count - start);
-    const condition = request.condition?.subarray(start, start + n);
-    const view = (frame: number, into: Uint8Array, pixels: Uint8Array) => {
-      for (let i = 0; i < n; i++)
-        into.set(pixels.subarray(i * size, (i + 1) * size), ((start + i) * shown.length + frame) * size);
-    };
-    const drawn = await sample(
-      system,
-      {
-        count: n,
-        steps,
-        sampler: request.sampler,
-        streams: request.streams.at(start / batchSize),
-        pass: request.pass,
-        ...(condition ? { condition: fromTypedArray(condition, [n]).toDevice(request.device) } : {}),
-        ...(request.threshold === undefined ? {} : { threshold: request.threshold }),
-        ...(request.respacing === undefined ? {} : { respacing: request.respacing }),
-        ...(request.eta === undefined ? {} : { eta: request.eta }),
-      },
-      {
-        ...(request.signal ? { signal: request.signal } : {}),
-        onStep({ z, xHat }, done) {
-          const put = (step: number, into: Uint8Array, seen: Tensor) => {
-            const frame = shown.indexOf(step);
-            if (frame >= 0) view(frame, into, visible(seen));
-          };
-          put(done, latents, z);
-          // What step `done` predicted, it predicted from the latent before it.
-          if (xHat) put(done - 1, predictions, xHat);
-          if (done === steps) put(done, predictions, xHat ?? z);
+  const { system, count, steps, sampler, jump, pass, device, batchSize = 64 } = request;
+  const { threshold, respacing, eta, shared, signal } = request;
+  const gathered = new GatheredImages(request);
+  for (let first = 0; first < count; first += batchSize) {
+    const n = Math.min(batchSize, count - first);
+    const conditions = request.condition && { shape: [count], data: request.condition };
+    const condition = rowsOf(conditions, first, n, device);
+    const latents = rowsOf(request.latents, first, n, device);
+    try {
+      const drawn = await sample(
+        system,
+        {
+          ...{ count: n, steps, sampler, pass, streams: request.streams.at(first / batchSize) },
+          ...present({ condition, latents, threshold, respacing, eta, shared, jump }),
         },
-        onProgress: (part) => request.onProgress?.(Math.round((start + part * n) * steps), count * steps),
-      },
+        {
+          ...present({ signal }),
+          onStep(view, done) {
+            if (done === 0 && "latents" in view && view.latents instanceof Tensor)
+              gathered.putLatents(view.latents);
+            gathered.see(first, view, done);
+          },
+          onProgress: (part) => request.onProgress?.(Math.round((first + part * n) * steps), count * steps),
+        },
+      );
+      gathered.put(first, drawn);
+      drawn.dispose();
+    } finally {
+      condition?.dispose();
+      latents?.dispose();
+    }
+  }
+  return gathered.result();
+}
+
+/** Rows `first`, `first + 1`, ... of an array. */
+function rowsOf(rows: Latents | undefined, first: number, count: number, device: string): Tensor | undefined {
+  if (!rows) return undefined;
+  const [, ...rest] = rows.shape;
+  const size = rest.reduce((product, n) => product * n, 1);
+  const data = rows.data.slice(first * size, (first + count) * size);
+  return scope(() => fromTypedArray(data, [count, ...rest]).toDevice(device));
+}
+
+/** Those of the values that are there. */
+function present<T extends object>(values: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  const there = Object.entries(values).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(there) as { [K in keyof T]?: Exclude<T[K], undefined> };
+}
+
+/** Levels of degradation after 0, 1, ... steps, T to 0; undefined of other systems. */
+function levelsOnTheWay({ system, sampler, steps, jump }: WayRequest): readonly number[] | undefined {
+  if (!(system instanceof ColdWalk)) return undefined;
+  const { levels } = system;
+  const visits = levelsVisited(levels, { sampler, jump: jump ?? Math.ceil(levels / steps) });
+  return [...visits.map(({ from }) => from), 0];
+}
+
+/** What becomes of images batch by batch, put together: their ends, their latents, and views of their way. */
+export class GatheredImages {
+  readonly #request: WayRequest;
+  readonly #shape: Pick<Pixels, "channels" | "height" | "width">;
+  readonly #size: number;
+  readonly #images: Uint8Array;
+  /** How many images are filmed, and after which steps. */
+  readonly #filmed: number;
+  readonly #shown: readonly number[];
+  readonly #states: readonly Uint8Array[];
+  readonly #predictions: readonly Uint8Array[];
+  /** Steps that made a prediction. */
+  readonly #predicted = new Set<number>();
+  readonly #latents: Latents[] = [];
+
+  constructor(request: WayRequest) {
+    const { count, steps, frames = 0, filmed = count } = request;
+    const [channels = 1, height = 1, width = 1] = request.system.shape;
+    this.#request = request;
+    this.#shape = { channels: channels as 1 | 3, height, width };
+    this.#size = channels * height * width;
+    this.#images = new Uint8Array(count * this.#size);
+    this.#filmed = Math.min(filmed, count);
+    const wanted = Array.from({ length: frames }, (_, i) =>
+      Math.round((i * steps) / Math.max(1, frames - 1)),
     );
-    data.set(drawn.toTypedArray() as Uint8Array, start * size);
-    drawn.dispose();
+    this.#shown = [...new Set(wanted)].sort((a, b) => a - b);
+    const blank = () => this.#shown.map(() => new Uint8Array(this.#filmed * this.#size));
+    this.#states = blank();
+    this.#predictions = blank();
   }
 
-  const shape = { channels: channels as 1 | 3, height, width };
-  const pixels = { data, count, ...shape };
-  if (shown.length === 0) return { pixels };
-  const together = { count: count * shown.length, ...shape };
-  return {
-    pixels,
-    trajectory: {
-      latents: { data: latents, ...together },
-      predictions: { data: predictions, ...together },
-      times: shown.map((done) => 1 - done / steps),
-    },
-  };
+  /** Takes finished images, uint8 `[n, C, H, W]`, number `first` and those behind it. */
+  put(first: number, images: Tensor): void {
+    this.#images.set(images.toTypedArray() as Uint8Array, first * this.#size);
+  }
+
+  /** Takes the latents of the next images. */
+  putLatents(latents: Tensor): void {
+    const data = scope(() => latents.to("float32").toTypedArray()) as Float32Array;
+    this.#latents.push({ shape: latents.shape, data });
+  }
+
+  /** Looks at images from number `first` on after `done` steps. */
+  see(first: number, { z, xHat }: SampleView, done: number): void {
+    if (first >= this.#filmed) return;
+    const put = (step: number, film: readonly Uint8Array[], seen: Tensor) => {
+      const into = film[this.#shown.indexOf(step)];
+      if (!into) return;
+      const pixels = visible(seen, this.#request.system);
+      into.set(pixels.subarray(0, into.length - first * this.#size), first * this.#size);
+    };
+    put(done, this.#states, z);
+    if (xHat) {
+      // What step `done` predicted, it predicted from the state before it.
+      put(done - 1, this.#predictions, xHat);
+      this.#predicted.add(done - 1);
+    }
+    if (done === this.#request.steps) put(done, this.#predictions, xHat ?? z);
+  }
+
+  result(): Drawn {
+    const { count, steps } = this.#request;
+    const [latents] = this.#latents;
+    return {
+      pixels: { data: this.#images, count, ...this.#shape },
+      ...(this.#shown.length > 0 ? { trajectory: this.#trajectory(steps) } : {}),
+      ...(latents ? { latents: this.#allLatents(latents) } : {}),
+    };
+  }
+
+  #trajectory(steps: number): Trajectory {
+    const pixels = (data: Uint8Array) => ({ data, count: this.#filmed, ...this.#shape });
+    const isPredicted = this.#shown.every((step) => step === steps || this.#predicted.has(step));
+    const levels = levelsOnTheWay(this.#request);
+    return {
+      states: this.#states.map(pixels),
+      ...(isPredicted ? { predictions: this.#predictions.map(pixels) } : {}),
+      times: this.#shown.map((step) => 1 - step / steps),
+      ...(levels ? { levels: this.#shown.map((step) => levels[step] as number) } : {}),
+    };
+  }
+
+  #allLatents({ shape: [, ...rest] }: Latents): Latents {
+    const size = rest.reduce((product, n) => product * n, 1);
+    const data = new Float32Array(this.#request.count * size);
+    let filled = 0;
+    for (const part of this.#latents) {
+      data.set(part.data, filled);
+      filled += part.data.length;
+    }
+    return { shape: [this.#request.count, ...rest], data };
+  }
 }
 
 /** The conditioning number of each image: the class asked for, or all classes in turn. */

@@ -51,13 +51,14 @@ export async function importRun(request: ImportRequest): Promise<ImportResult> {
   const { config, weights, ema } = request;
   const source = importSourceNamed(request.source);
   const { system } = buildModel(config, await imageShape(config));
+  const parameters = Array.from(system.namedParameters(), ([name]) => name);
   const read = async (files: ModelFiles): Promise<[GivenTensors, ReadFile[]]> => {
     const model = await readFile(files.model);
     const denoiser = files.denoiser && (await readFile(files.denoiser));
     const all = denoiser ? [model, denoiser] : [model];
-    const named = source.ownNames({ model: model.tensors, denoiser: denoiser?.tensors }, config);
+    const named = source.ownNames({ model: model.tensors, denoiser: denoiser?.tensors, parameters }, config);
     const where = all.map(({ file }) => file).join(" and ");
-    checkParameters(system, named, { where, remedy: "set model.network and model.variance to match" });
+    checkParameters(system, named, { where, remedy: "set the keys of model to match, network first" });
     return [named, all];
   };
   const [given, files] = await read(weights);

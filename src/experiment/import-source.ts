@@ -10,6 +10,8 @@ export interface ForeignFiles {
   readonly model: ForeignTensors;
   /** Of a model in two parts whose parts are in files of their own. */
   readonly denoiser?: ForeignTensors | undefined;
+  /** What the parameters of the config's system are called, in their order: for tensors without names. */
+  readonly parameters: readonly string[];
 }
 
 export interface ImportSource {

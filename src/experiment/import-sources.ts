@@ -3,8 +3,9 @@ import { UserError } from "../errors.js";
 import { didYouMean } from "../nearest.js";
 import { guidedDiffusion } from "./guided-diffusion.js";
 import type { ImportSource } from "./import-source.js";
+import { variationalCold } from "./variational-cold.js";
 
-export const importSources: readonly ImportSource[] = [guidedDiffusion];
+export const importSources: readonly ImportSource[] = [guidedDiffusion, variationalCold];
 
 /** @throws UserError for a name that none of them has */
 export function importSourceNamed(name: string): ImportSource {

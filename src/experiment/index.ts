@@ -40,6 +40,7 @@ export { bitsMeasurement, measureBits } from "./measure-bits.js";
 export { flowMeasurement } from "./measure-flow.js";
 export { qualityMeasurement } from "./measure-quality.js";
 export { reconstructionMeasurement } from "./measure-reconstruction.js";
+export { restorationMeasurement } from "./measure-restoration.js";
 export { measureSamples } from "./measure-samples.js";
 export {
   type Measurement,
@@ -52,6 +53,8 @@ export { metricNamed, metricNames } from "./metrics.js";
 export { type Plan, planOf } from "./plan.js";
 export { type Provenance, provenance } from "./provenance.js";
 export { createRun, listRuns, type NewRun, type OpenedRun, openRun, type Run } from "./run-folder.js";
+export { type Sampling, samplingOf } from "./sampling.js";
+export { ensureStart, restoreStart } from "./start-file.js";
 export { openAnyTrained, openTrained, runConfig, type Trained, type TrainedRequest } from "./trained.js";
 export { type Reading, Trainer } from "./trainer.js";
 export { type TrainingReport, type TrainingRequest, type TrainingResult, trainRun } from "./training-run.js";

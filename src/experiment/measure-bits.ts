@@ -3,6 +3,7 @@ import { type BoundedLikelihood, hasBound } from "../diffusion/system.js";
 import { UserError } from "../errors.js";
 import { type BoundValue, boundWork, type Estimate } from "./evaluation.js";
 import { type Measurement, type MeasureRequest, type MetricResult, measureNow } from "./metric.js";
+import { ensureStart } from "./start-file.js";
 import { subjectOf } from "./subject.js";
 import type { Trained } from "./trained.js";
 import type { WorkOptions } from "./work.js";
@@ -32,7 +33,11 @@ export async function bitsMeasurement(trained: Trained, request: MeasureRequest)
       `expected a system with a likelihood bound, got ${config.system}${noBound === undefined ? "" : `: ${noBound}`}`,
     );
   }
-  const subject = await subjectOf(trained, request, { metric: "bpd", dequantisation: "none" });
+  await ensureStart(trained, { log: request.log });
+  const subject = await subjectOf(trained, request, {
+    metric: "bpd",
+    dequantisation: system.dequantisation ?? "none",
+  });
   const { name, facts, machine, passes, steps, words } = subject;
   const work = boundWork({ ...subject, system });
   return {

@@ -20,6 +20,8 @@ import {
   type QualitySettings,
   qualityParts,
 } from "./quality-settings.js";
+import { samplingOf } from "./sampling.js";
+import { ensureStart } from "./start-file.js";
 import type { Trained } from "./trained.js";
 import { cutInPieces, type Piece, type PieceOptions } from "./work.js";
 
@@ -38,8 +40,9 @@ export async function qualityMeasurement(
   const { system, config, run, machine, step, ema } = trained;
   const settings = { ...defaultQuality, ...request.quality };
   const { samples, keepSamples } = settings;
-  const sampler = settings.sampler ?? config.sample.sampler;
-  const steps = request.steps ?? config.sample.steps;
+  const usual = samplingOf(config, system, settings.sampler);
+  const { sampler } = usual;
+  const steps = request.steps ?? usual.steps;
   checkSampler(sampler);
   if (steps < 1) throw new UserError(`expected --steps of at least 1 for samples, got ${steps}`);
   checkSamples(samples, "--samples");
@@ -69,6 +72,7 @@ export async function qualityMeasurement(
     folder: path.join(run.paths.evaluation, `${name}.samples`),
     shape: real.reference.shape as [number, number, number],
   });
+  await ensureStart(trained, { log: request.log });
   const condition = await conditionOf(trained, samples, undefined);
   const streams = new Streams(seed);
   const pass = evaluationPass(machine);

@@ -7,6 +7,7 @@ import { bitsMeasurement } from "./measure-bits.js";
 import { flowMeasurement } from "./measure-flow.js";
 import { qualityMeasurement } from "./measure-quality.js";
 import { reconstructionMeasurement } from "./measure-reconstruction.js";
+import { restorationMeasurement } from "./measure-restoration.js";
 import type { Measurement, MeasureRequest, Metric } from "./metric.js";
 import { isQualityPart, qualityParts } from "./quality-settings.js";
 import { asDiffusion, type Trained } from "./trained.js";
@@ -22,6 +23,7 @@ const metrics: Readonly<Record<string, Metric>> = {
   accuracy: accuracyMeasurement,
   quality: ofDiffusion(qualityMeasurement),
   reconstruction: ofDiffusion(reconstructionMeasurement),
+  restoration: ofDiffusion(restorationMeasurement),
 };
 
 export const metricNames: readonly string[] = [...Object.keys(metrics), ...qualityParts];

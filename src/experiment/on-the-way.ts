@@ -6,6 +6,7 @@ import type { Config } from "./config.js";
 import { conditionOf, drawImages } from "./drawing.js";
 import { type BoundEstimate, estimateBound } from "./evaluation.js";
 import { evaluationPass, type Machine, openSplit, readBatch } from "./experiment.js";
+import { samplingOf } from "./sampling.js";
 
 export interface OnTheWay {
   readonly system: ImageModel;
@@ -15,9 +16,10 @@ export interface OnTheWay {
 }
 
 /** @throws UserError where what is to be drawn or measured on the way cannot be: not hours later, when it would be */
-export function checkOnTheWay(system: ImageModel, { system: name, train, sample }: Config): void {
+export function checkOnTheWay(system: ImageModel, config: Config): void {
+  const { system: name, train } = config;
   const reached = (every: number) => every > 0 && every <= train.steps;
-  if (reached(train.sampleEvery) && isDiffusion(system)) system.checkSampling?.(sample);
+  if (reached(train.sampleEvery) && isDiffusion(system)) system.checkSampling?.(samplingOf(config, system));
   if (reached(train.evaluateEvery) && !(isDiffusion(system) && hasBound(system)))
     throw new UserError(
       `expected a model with a likelihood bound for train.evaluateEvery ${train.evaluateEvery}, got ${name}: set train.evaluateEvery=0`,
@@ -28,7 +30,7 @@ export function checkOnTheWay(system: ImageModel, { system: name, train, sample 
 export async function samplesOnTheWay(o: OnTheWay): Promise<Uint8Array | undefined> {
   const { system, config, machine, signal } = o;
   if (!isDiffusion(system)) return undefined;
-  const { count, steps, sampler } = config.sample;
+  const { count, steps, sampler } = samplingOf(config, system);
   const condition = await conditionOf({ config }, count, undefined);
   const { pixels } = await drawImages({
     ...{ system, count, steps, sampler, signal },

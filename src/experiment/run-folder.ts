@@ -13,6 +13,8 @@ export interface RunPaths {
   /** JSON Lines; the truth about the training. */
   readonly metrics: string;
   readonly checkpoints: string;
+  /** What the start of samples was fitted to be, safetensors; only of systems that have such a start. */
+  readonly start: string;
   readonly samples: string;
   readonly evaluation: string;
   readonly figures: string;
@@ -87,6 +89,7 @@ function runAt(dir: string): Run {
       config: within("config.yaml"),
       metrics: within("metrics.jsonl"),
       checkpoints: within("checkpoints"),
+      start: within("start.safetensors"),
       samples: within("samples"),
       evaluation: within("evaluation"),
       figures: within("figures"),

@@ -7,6 +7,7 @@ import { type Config, configSchema } from "./config.js";
 import { buildModel, type Machine, prepareMachine } from "./experiment.js";
 import { loadConfig } from "./load-config.js";
 import { type OpenedRun, openRun } from "./run-folder.js";
+import { restoreStart } from "./start-file.js";
 
 export interface Trained<S extends ImageModel = DiffusionSystem> {
   readonly run: OpenedRun;
@@ -95,6 +96,7 @@ export function openAnyTrained(dir: string, request: TrainedRequest): Trained<Im
   const { tensors } = loadTensors(file);
   system.load(tensors, { dtype: "float32", device: machine.device });
   for (const tensor of tensors.values()) tensor.dispose();
+  restoreStart(run, system);
   return {
     run,
     config,

@@ -15,6 +15,7 @@ import { stringifyConfig } from "./load-config.js";
 import { boundOnTheWay, checkOnTheWay, type OnTheWay, samplesOnTheWay } from "./on-the-way.js";
 import { provenance } from "./provenance.js";
 import { lockRun, type Run } from "./run-folder.js";
+import { ensureStart } from "./start-file.js";
 import { startFrom } from "./start-from.js";
 import { type Reading, Trainer } from "./trainer.js";
 
@@ -93,6 +94,10 @@ export async function trainRun(request: TrainingRequest): Promise<TrainingResult
     writeFileAtomic(run.paths.config, stringifyConfig(config));
     for (const folder of [run.paths.checkpoints, run.paths.samples, run.paths.events]) makeFolder(folder);
     removeLeftovers(run.paths.checkpoints);
+    await ensureStart(
+      { run, config, machine, system: trainer.system },
+      { source, log: (line) => report.log(line) },
+    );
     return await new Training(request, { machine, source, trainer }, { checkpoint, seconds }).go();
   } finally {
     lock.release();

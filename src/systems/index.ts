@@ -2,11 +2,13 @@
 import type { z } from "zod";
 import type { ImageModel } from "../diffusion/system.js";
 import { classifierModel, createClassifier } from "./classifier-config.js";
+import { coldModel, createCold } from "./cold-config.js";
 import { createDaed, daedModel } from "./daed-config.js";
 import { createDdgm, ddgmModel } from "./ddgm-config.js";
 import { createDiffEnc, diffEncModel } from "./diffenc-config.js";
 import { createMulan, mulanModel } from "./mulan-config.js";
 import type { BuiltSystem, SystemContext } from "./system-context.js";
+import { createVcd, vcdModel } from "./vcd-config.js";
 import { createVdm, vdmModel } from "./vdm-config.js";
 
 export { ChainDiffusion, type ChainOptions, type ChainPoint, type StepMeasure } from "./chain.js";
@@ -19,6 +21,16 @@ export {
   type SteppedBack,
 } from "./chain-walk.js";
 export { type Classification, Classifier, type ClassifierOptions } from "./classifier.js";
+export { ColdDiffusion, type ColdOptions } from "./cold.js";
+export {
+  type ColdPass,
+  type ColdState,
+  type ColdStepDown,
+  ColdWalk,
+  type ColdWalkOptions,
+  type DrawnLevels,
+  type LevelDraw,
+} from "./cold-walk.js";
 export { type Composition, compositions, DAED, type DaedOptions, type DaedParts, daedParts } from "./daed.js";
 export { DDGM, type DdgmOptions } from "./ddgm.js";
 export { DiffEnc, type DiffEncEvaluation, type DiffEncOptions } from "./diffenc.js";
@@ -29,9 +41,17 @@ export {
   type GaussianOptions,
   type GaussianState,
 } from "./gaussian.js";
+export { HeatDissipation, type HeatOptions } from "./heat.js";
 export { type Auxiliary, MuLAN, type MulanDraws, type MulanEvaluation, type MulanOptions } from "./mulan.js";
 export { ContextMuLAN, type ContextMulanOptions } from "./mulan-context.js";
 export type { BuiltSystem, SystemContext } from "./system-context.js";
+export {
+  latentDivergence,
+  type TeacherOptions,
+  VariationalColdDiffusion,
+  type VcdDraw,
+  type VcdOptions,
+} from "./vcd.js";
 export { VDM, type VdmEvaluation, type VdmOptions } from "./vdm.js";
 
 /** Every system that a config can name: the schema of its model, and how it is made. */
@@ -41,6 +61,8 @@ export const systems = {
   mulan: { model: mulanModel, create: createMulan },
   ddgm: { model: ddgmModel, create: createDdgm },
   daed: { model: daedModel, create: createDaed },
+  cold: { model: coldModel, create: createCold },
+  vcd: { model: vcdModel, create: createVcd },
 } as const;
 
 export type SystemName = keyof typeof systems;

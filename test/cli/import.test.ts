@@ -269,7 +269,7 @@ describe("mistakes are one line, and leave nothing behind", () => {
     expect(message).toBe(
       `expected the parameters of the config in ${at("changed.pt")}; ` +
         "missing: network.time_embed.0.bias, network.out.0.weight; unknown: network.extra.weight; " +
-        "misshapen: network.out.2.bias [1, 1] for [1]: set model.network and model.variance to match",
+        "misshapen: network.out.2.bias [1, 1] for [1]: set the keys of model to match, network first",
     );
   });
 

@@ -26,6 +26,7 @@ import {
   tensor,
   torchVersion,
 } from "../../src/torch/index.js";
+import { collectGarbage } from "../garbage.js";
 import { close, same } from "../golden.js";
 
 const float64 = { dtype: "float64" } as const;
@@ -81,6 +82,7 @@ describe.each(kinds)("%s", (kind) => {
     const level = at(1, 2);
     const run = () => scope(() => void degradation.degrade(x, level));
     run();
+    collectGarbage();
     const before = liveTensors();
     run();
     expect(liveTensors()).toBe(before);

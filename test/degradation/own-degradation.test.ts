@@ -3,8 +3,18 @@
  * `levels`, `end` and `degrade` is all that is asked; it goes wherever the package takes a `Degradation`, and fades like its own.
  */
 import { expect, test } from "vitest";
-import { type Degradation, type EndState, Fading, LevelTables } from "../../src/diffusion/index.js";
-import { fromTypedArray, ones, type Tensor, tensor } from "../../src/torch/index.js";
+import {
+  createStart,
+  type Degradation,
+  type EndState,
+  Fading,
+  LevelTables,
+  sample,
+} from "../../src/diffusion/index.js";
+import { ColdUnet } from "../../src/networks/index.js";
+import { AdamW } from "../../src/nn/index.js";
+import { ColdDiffusion } from "../../src/systems/index.js";
+import { fromTypedArray, ones, Streams, scope, type Tensor, tensor } from "../../src/torch/index.js";
 import { close, GoldenFile } from "../golden.js";
 
 interface GrowingHoleOptions {
@@ -65,4 +75,49 @@ test("it fades as the package's own", () => {
     absolute: 5e-6,
   });
   expect(fading.degrade(white, levels).select(0, 3).abs().max().item()).toBe(0);
+});
+
+/** A model of the hole's images, 16 x 16, that fades to black besides so that there is nothing to fit a start to. */
+function model(): ColdDiffusion {
+  const degradation = new Fading(new GrowingHole({ levels: 3, growth: 2 }));
+  const shape = [1, 16, 16] as const;
+  const network = new ColdUnet({
+    ...{ imageChannels: 1, channels: 8, channelMultipliers: [1, 1], residualBlocks: 1 },
+    ...{ attentionLevels: [], dropout: 0, groups: 4, times: "two" },
+  });
+  return new ColdDiffusion({
+    ...{ shape, degradation, network, start: createStart({ kind: "auto" }, { degradation, shape }) },
+    ...{ startNoise: 0, prediction: "previous", numbering: "from-zero", inputNoise: 0, stepNoise: 0 },
+    ...{ clamp: [0, 1], jump: 1, trainedJumps: "one", lossWeighting: "none", overlookedNoise: 0 },
+    loss: { distance: "l2", reduction: "sum" },
+  }).initialise(new Streams(1));
+}
+
+test("a model of it is trained, and draws the one image that it was trained on", async () => {
+  const system = model();
+  const ramp = Uint8Array.from({ length: 256 }, (_, i) => i);
+  const pixels = fromTypedArray(ramp, [1, 1, 16, 16]).expand([8, 1, 16, 16]);
+  const optimiser = new AdamW(system.parameters(), {
+    ...{ learningRate: 1e-2, betas: [0.9, 0.99], epsilon: 1e-8, weightDecay: 0, warmupSteps: 0 },
+    ...{ decay: "cosine", totalSteps: 120, clipNorm: null, emaRate: 0.9 },
+  });
+  for (let step = 0; step < 120; step++)
+    scope(() => {
+      const streams = new Streams(1).at(step);
+      const averaged = () => {
+        throw new Error("expected no teacher");
+      };
+      const { loss } = system.objective({ pixels }, { step, streams, pass: {}, averaged });
+      loss.backward();
+      optimiser.step();
+    });
+  const request = { count: 2, steps: 3, sampler: "ancestral", streams: new Streams(2), pass: {} };
+  const drawn = (await sample(system, request)).to("float64");
+  const error = drawn
+    .sub(pixels.narrow(0, 0, 2).to("float64"))
+    .abs()
+    .mean()
+    .item();
+  expect(error).toBeLessThan(16); // grey levels; the image's own mean absolute deviation is 64
+  optimiser.dispose();
 });

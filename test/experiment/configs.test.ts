@@ -59,7 +59,8 @@ test.each([
   expect({ ...train }).toMatchObject({ batchSize, steps, seed: 1 });
   expect(optimiser).toEqual({
     ...{ learningRate, betas: [0.9, 0.99], epsilon: 1e-8, weightDecay: 0.01 },
-    ...{ warmupSteps: 100, decay: "constant", clipNorm: null, emaRate: 0.9999, rates: {} },
+    ...{ warmupSteps: 100, decay: "constant", decayEvery: null, decayFactor: 0.75 },
+    ...{ clipNorm: null, emaRate: 0.9999, emaRamp: "none", rates: {} },
   });
   expect(model).toMatchObject({
     ...{ prediction: "eps", steps: 0, times: "low-discrepancy", scheduleGradient: "bound" },
@@ -70,4 +71,14 @@ test.each([
   expect(data.augment).toBe(augmented ? "flip-rotate" : "none");
   expect(model.condition).toBe(augmented ? "augmentation" : "none");
   expect({ split: data.evaluationSplit, precision }).toEqual({ split, precision: "float32" });
+});
+
+test("a decay by steps says after how many", () => {
+  const load = (...overrides: string[]) => loadConfig(configSchema, { text: "system: vdm", overrides });
+  expect(() => load("optimiser.decay=steps")).toThrow(
+    'missing key "optimiser.decayEvery": expected a whole number where optimiser.decay is steps',
+  );
+  expect(() => load("optimiser.decay=steps", "optimiser.decayEvery=null")).toThrow("found null");
+  const { optimiser } = load("optimiser.decay=steps", "optimiser.decayEvery=500", "optimiser.emaRamp=ramp");
+  expect(optimiser).toMatchObject({ decay: "steps", decayEvery: 500, decayFactor: 0.75, emaRamp: "ramp" });
 });

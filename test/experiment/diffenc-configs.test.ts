@@ -102,7 +102,8 @@ describe.each(published)("%s", (name) => {
     expect(config.train).toMatchObject({ steps, batchSize, checkpointEvery: 2000, evaluateEvery: 2000 });
     expect(config.optimiser).toEqual({
       ...{ learningRate: 2e-4, betas: [0.9, 0.99], epsilon: 1e-8, weightDecay: 0.01 },
-      ...{ warmupSteps: 100, decay: "constant", clipNorm: null, emaRate: 0.9999, rates: {} },
+      ...{ warmupSteps: 100, decay: "constant", decayEvery: null, decayFactor: 0.75 },
+      ...{ clipNorm: null, emaRate: 0.9999, emaRamp: "none", rates: {} },
     });
     const split = data === "imagenet32" ? "validation" : "test";
     expect(config.data).toMatchObject({ name: data, augment: "none", evaluationSplit: split });

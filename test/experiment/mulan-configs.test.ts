@@ -72,8 +72,8 @@ test.each([
   expect(evaluate.batchSize).toBe(batchSize);
   expect(optimiser).toEqual({
     ...{ learningRate: 2e-4, betas: [0.9, 0.99], epsilon: 1e-8, weightDecay: 0.01 },
-    ...{ warmupSteps: 100, decay: "constant", clipNorm: null, emaRate: 0.9999 },
-    rates: {},
+    ...{ warmupSteps: 100, decay: "constant", decayEvery: null, decayFactor: 0.75 },
+    ...{ clipNorm: null, emaRate: 0.9999, emaRamp: "none", rates: {} },
   });
   const block = { channels, attention: "middle", fourierExponents: [6, 7], dropout: 0.1 };
   expect(model).toEqual({

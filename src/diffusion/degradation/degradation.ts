@@ -1,5 +1,6 @@
 /** What a degradation is: a forward process of cold diffusion, told level by level. */
-import type { Tensor } from "../../torch/index.js";
+import { UserError } from "../../errors.js";
+import { full, type Tensor } from "../../torch/index.js";
 
 /**
  * What is left of an image at the last level: `black` exact zeros, `colour` its mean colour, exactly or nearly, `corner` the
@@ -25,6 +26,25 @@ export interface Degradation {
   degrade(x: Tensor, level: Tensor): Tensor;
   /** Standard deviation of the white noise on top of `degrade`: `[B, 1, 1, 1]` in the dtype of `like`. Absent: no noise. */
   noiseDeviation?(level: Tensor, like: Tensor): Tensor;
+  /**
+   * What becomes at level `to` of images `x` that are at level `from` already, `from <= to`: `D(x_0, to)` where `x` is
+   * `D(x_0, from)`. Absent where a state does not tell its future.
+   */
+  degradeFurther?(x: Tensor, from: number, to: number): Tensor;
+}
+
+/**
+ * Images at level `from` taken to level `to`, `from <= to`.
+ * @throws UserError where that cannot be told
+ */
+export function degradedFurther(degradation: Degradation, x: Tensor, from: number, to: number): Tensor {
+  if (from === to) return x;
+  if (from === 0) return degradation.degrade(x, full([x.dim(0)], to, { dtype: "int64", device: x.device }));
+  if (!degradation.degradeFurther)
+    throw new UserError(
+      "expected a degradation by heat, fading or both to degrade further what is degraded already, got another: take a jump over all levels, or another sampler",
+    );
+  return degradation.degradeFurther(x, from, to);
 }
 
 /**

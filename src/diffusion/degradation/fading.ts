@@ -2,7 +2,7 @@
 import { UserError } from "../../errors.js";
 import { fromTypedArray, type Tensor } from "../../torch/index.js";
 import { perImage } from "../level.js";
-import type { Degradation, EndState } from "./degradation.js";
+import { type Degradation, degradedFurther, type EndState } from "./degradation.js";
 import { LevelTables } from "./level-tables.js";
 
 /** a of the index t = 0 .. T - 1; the last is set to 0. */
@@ -53,5 +53,12 @@ export class Fading implements Degradation {
       fromTypedArray(Float64Array.from(this.coefficients), [this.levels + 1]),
     );
     return perImage(a).mul(this.#of?.degrade(x, level) ?? x);
+  }
+
+  /** `a_to Op(x / a_from)`, which has no meaning from level T on. */
+  degradeFurther(x: Tensor, from: number, to: number): Tensor {
+    const [before, after] = [this.coefficients[from] as number, this.coefficients[to] as number];
+    const bright = x.div(before);
+    return (this.#of ? degradedFurther(this.#of, bright, from, to) : bright).mul(after);
   }
 }

@@ -80,6 +80,11 @@ export class HeatBlur extends SeparableDegradation {
     return [0, ...heatWidths(levels, { first: firstWidth, last: lastWidth, reached: lastReached })];
   }
 
+  degradeFurther(x: Tensor, from: number, to: number): Tensor {
+    const widths = this.widths(Math.max(x.dim(2), x.dim(3)));
+    return spreadHeat(x, ((widths[to] as number) ** 2 - (widths[from] as number) ** 2) / 2);
+  }
+
   protected matrices(length: number, side: number): Tensor {
     return stack(this.widths(side).map((width) => heatMatrix(length, width ** 2 / 2)));
   }

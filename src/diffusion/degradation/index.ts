@@ -9,7 +9,7 @@ import { AddedNoise, noiseScheduleNames } from "./noise.js";
 import { Pixelation } from "./pixelation.js";
 
 export { dct2, dctMatrix, inverseDct2 } from "./dct.js";
-export { type Degradation, degraded, type EndState } from "./degradation.js";
+export { type Degradation, degraded, degradedFurther, type EndState } from "./degradation.js";
 export { Fading, type FadingCurve, type FadingOptions, fadingCoefficients } from "./fading.js";
 export {
   type BlurPadding,

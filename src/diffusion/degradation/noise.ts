@@ -48,14 +48,16 @@ export class AddedNoise implements Degradation {
   readonly end: EndState = "noise";
   /** Of the steps from level k to k + 1, k = 0 .. T - 1. */
   readonly betas: readonly number[];
-  readonly #abar: Float64Array;
+  /** abar of levels 0 .. T. */
+  readonly alphasCumprod: Float64Array;
   readonly #tables = new LevelTables();
 
   constructor({ levels, schedule = "cosine" }: AddedNoiseOptions) {
     this.levels = levels;
     this.betas = noiseBetas(schedule, levels);
-    this.#abar = new Float64Array(levels + 1).fill(1);
-    for (const [k, beta] of this.betas.entries()) this.#abar[k + 1] = (this.#abar[k] as number) * (1 - beta);
+    this.alphasCumprod = new Float64Array(levels + 1).fill(1);
+    for (const [k, beta] of this.betas.entries())
+      this.alphasCumprod[k + 1] = (this.alphasCumprod[k] as number) * (1 - beta);
   }
 
   degrade(x: Tensor, level: Tensor): Tensor {
@@ -67,7 +69,7 @@ export class AddedNoise implements Degradation {
   }
 
   #each(name: string, level: Tensor, like: Tensor, value: (abar: number) => number): Tensor {
-    const make = () => fromTypedArray(this.#abar.map(value), [this.levels + 1]);
+    const make = () => fromTypedArray(this.alphasCumprod.map(value), [this.levels + 1]);
     return perImage(this.#tables.rows(name, level, like, make));
   }
 }

@@ -2,6 +2,7 @@
 import { UserError } from "../../errors.js";
 import { didYouMean } from "../../nearest.js";
 import { chainSamplerNames } from "../chain/chain-samplers.js";
+import { coldSamplerNames } from "../cold/cold-samplers.js";
 import { ancestral, clippedAncestral } from "./ancestral.js";
 import { ddim } from "./ddim.js";
 import { flowSampler } from "./flow.js";
@@ -23,9 +24,9 @@ const samplers: Readonly<Record<string, GaussianSampler>> = {
   "reverse-sde": reverseSde,
 };
 
-/** Of Gaussian processes in continuous time, and of discrete chains. */
+/** Of Gaussian processes in continuous time, of discrete chains, and of degradations. */
 export const samplerNames: readonly string[] = [
-  ...new Set([...Object.keys(samplers), flowSampler, ...chainSamplerNames]),
+  ...new Set([...Object.keys(samplers), flowSampler, ...chainSamplerNames, ...coldSamplerNames]),
 ];
 
 /** @throws UserError with the nearest name. */
@@ -42,7 +43,12 @@ export function samplerNamed(name: string): GaussianSampler {
   checkSampler(name);
   const sampler = samplers[name];
   if (!sampler) {
-    const what = name === flowSampler ? "takes steps of its own" : "is one of discrete chains";
+    const what =
+      name === flowSampler
+        ? "takes steps of its own"
+        : coldSamplerNames.includes(name)
+          ? "is one of cold diffusion"
+          : "is one of discrete chains";
     throw new UserError(
       `expected a sampler of steps (${Object.keys(samplers).join(", ")}), got "${name}", which ${what}`,
     );

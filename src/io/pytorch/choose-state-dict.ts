@@ -11,7 +11,8 @@ type Dictionary = ReadonlyMap<unknown, unknown>;
 type Named = ReadonlyMap<string, unknown>;
 
 /**
- * The state dict that `object` is, or that lies in its dictionaries under the dotted `key`.
+ * The state dict that `object` is, or that lies in its dictionaries under the dotted `key`. A list of tensors there, as moving
+ * averages are saved, is one whose names are their places: `0`, `1`, ...
  * @throws UserError saying which keys there are
  */
 export function chooseStateDict(file: string, object: unknown, key: string | undefined): Named {
@@ -55,6 +56,7 @@ class Search {
     for (const [key, value] of object as Dictionary) {
       if (typeof key !== "string") continue;
       if (this.isStateDict(value)) yield [prefix + key, value];
+      else if (isTensors(value)) yield [prefix + key, new Map(value.map((item, i) => [`${i}`, item]))];
       else yield* this.within(value, depth - 1, `${prefix}${key}.`);
     }
   }
@@ -64,6 +66,10 @@ class Search {
       [...dictionary.values()].some((value) => value instanceof TensorReference),
     );
   }
+}
+
+function isTensors(value: unknown): value is readonly TensorReference[] {
+  return Array.isArray(value) && value.length > 0 && value.every((item) => item instanceof TensorReference);
 }
 
 function remembered(known: Map<Dictionary, boolean>, dictionary: Dictionary, find: () => boolean): boolean {
