@@ -3,7 +3,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { firstImages, stateLabels, trajectoryGrid, wayOf } from "../analysis/trajectories.js";
 import type { Drawn, Trajectory } from "../experiment/drawing.js";
-import type { Trained } from "../experiment/trained.js";
+import { changesOf, type Trained } from "../experiment/trained.js";
 import { channelsLast, makeFolder, writeFileAtomic, writeNpz } from "../io/index.js";
 import {
   animatedGif,
@@ -29,13 +29,14 @@ export interface Written extends Drawn {
 
 /** Where files go, without their extension: in the run's folder a name that says how they were made. */
 function baseOf(
-  { run, step }: Pick<Trained, "run" | "step">,
+  trained: Pick<Trained, "run" | "step" | "changes">,
   options: SampleCommandOptions,
   { sampler, steps, seed }: SampleSettings,
 ): string {
   if (options.out !== undefined) return options.out;
   const named = (label: string, value: string | number | undefined) =>
     value === undefined ? [] : [`${label}${value}`];
+  const { run, step } = trained;
   const parts = [
     `step${step}`,
     ...(options.weights === "raw" ? ["raw"] : []),
@@ -47,6 +48,7 @@ function baseOf(
     ...named("shared-", options.shared),
     ...named("latents-", options.latents && path.parse(options.latents).name),
     ...named("reconstruct-", options.reconstruct),
+    ...changesOf(trained).name,
     ...[sampler, `T${steps}`, `seed${seed}`],
   ];
   return path.join(run.paths.samples, parts.join("-"));
@@ -54,7 +56,7 @@ function baseOf(
 
 /** Writes what was asked for; the files, in the order in which they were written. */
 export async function writeSamples(
-  trained: Pick<Trained, "run" | "step" | "config" | "system">,
+  trained: Pick<Trained, "run" | "step" | "changes" | "config" | "system">,
   { pixels, originals, trajectory, latents }: Written,
   { options, settings }: { readonly options: SampleCommandOptions; readonly settings: SampleSettings },
 ): Promise<string[]> {

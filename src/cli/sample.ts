@@ -95,7 +95,12 @@ export function sampleCommand(): Command {
       new Option("--weights <KIND>", "averaged or raw weights").choices(["ema", "raw"]).default("ema"),
     )
     .option("--checkpoint <STEP>", "a checkpoint other than the newest", wholeNumber(0))
-    .option("--set <KEY=VALUE>", "precision, device or threads for this command", collect, [])
+    .option(
+      "--set <KEY=VALUE>",
+      "precision, device, threads, or how a model of degradations is sampled from (model.latentMode, stepNoise, startNoise, clamp)",
+      collect,
+      [],
+    )
     .option("--json", "print one JSON document")
     .addHelpText(
       "after",

@@ -22,7 +22,7 @@ import {
 } from "./quality-settings.js";
 import { samplingOf } from "./sampling.js";
 import { ensureStart } from "./start-file.js";
-import type { Trained } from "./trained.js";
+import { changesOf, type Trained } from "./trained.js";
 import { cutInPieces, type Piece, type PieceOptions } from "./work.js";
 
 /** Images drawn at a time, as `sample` does: the same seed gives the same images there. */
@@ -59,14 +59,16 @@ export async function qualityMeasurement(
     roots: [path.dirname(path.resolve(run.dir)), "runs"],
     machine,
   });
+  const changes = changesOf(trained);
   const drawing: JsonObject = {
     ...{ samples, sampler, steps, seed, batchSize, step, ema, precision: machine.precision },
+    ...changes.facts,
     run: run.name,
     system: config.system,
   };
   const name = [
     ...["quality", String(step).padStart(8, "0"), ema ? "ema" : "raw", sampler, `T${steps}`],
-    ...[`${samples}`, `seed${seed}`],
+    ...[`${samples}`, `seed${seed}`, ...changes.name],
   ].join("-");
   const files = new DrawnSamples({
     folder: path.join(run.paths.evaluation, `${name}.samples`),

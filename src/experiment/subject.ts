@@ -12,7 +12,7 @@ import { type FloatDtype, Streams, torchVersion } from "../torch/index.js";
 import type { JsonObject } from "./checkpoint-files.js";
 import { evaluationPass, openSplit, readBatch } from "./experiment.js";
 import type { Measurement, MeasureRequest } from "./metric.js";
-import type { Trained } from "./trained.js";
+import { changesOf, type Trained } from "./trained.js";
 
 export interface Subject extends Pick<Measurement, "name" | "facts" | "machine"> {
   readonly source: ImageSource;
@@ -73,9 +73,11 @@ export async function subjectOf(
   const batchSize = request.batchSize ?? config.evaluate.batchSize;
   const steps = request.steps ?? (isDiffusion(system) && hasBound(system) ? (system.steps ?? 0) : 0);
   const { precision } = machine;
+  const changes = changesOf(trained);
   const facts = {
     ...{ metric, images, passes, ...options, split, ema, precision, step, steps, seed, batchSize },
     ...(schedule === undefined ? {} : { schedule }),
+    ...changes.facts,
     run: run.name,
     system: config.system,
     data: {
@@ -92,6 +94,7 @@ export async function subjectOf(
     ...(steps > 0 ? [`T${steps}`] : []),
     ...(schedule === undefined ? [] : [`schedule-${schedule}`]),
     ...variant,
+    ...changes.name,
     `${images}x${peculiar.draws ?? passes}`,
   ];
   return {

@@ -18,6 +18,8 @@ export interface Trained<S extends ImageModel = DiffusionSystem> {
   readonly step: number;
   /** Whether they are the moving average. */
   readonly ema: boolean;
+  /** What of the model is not as its config says, as in `model.stepNoise=0.013`. */
+  readonly changes: readonly string[];
   readonly warnings: readonly string[];
 }
 
@@ -48,6 +50,8 @@ const free: readonly string[] = [
     "sampleEvery",
     "evaluateEvery",
   ].map((key) => `train.${key}`),
+  // How models of degradations are sampled from, and the deviation that their bound charges for.
+  ...["latentMode", "clamp", "stepNoise", "startNoise"].map((key) => `model.${key}`),
 ];
 
 /**
@@ -104,8 +108,18 @@ export function openAnyTrained(dir: string, request: TrainedRequest): Trained<Im
     system,
     step: checkpoint.step,
     ema: request.weights === "ema",
+    changes: request.overrides.filter((override) => override.trim().startsWith("model.")),
     warnings,
   };
+}
+
+/** What was changed of the model, for facts of a result and for file names. */
+export function changesOf({ changes }: Pick<Trained<ImageModel>, "changes">): {
+  readonly facts: { readonly changes?: readonly string[] };
+  readonly name: readonly string[];
+} {
+  if (changes.length === 0) return { facts: {}, name: [] };
+  return { facts: { changes }, name: changes.map((change) => change.replace(/[^\w.=-]+/g, "_")) };
 }
 
 function choose(

@@ -6,7 +6,7 @@ import { klWeight, type StepContext, teacherAge } from "../../src/diffusion/inde
 import { type Config, configSchema } from "../../src/experiment/config.js";
 import { loadConfig } from "../../src/experiment/load-config.js";
 import { createRun, type Run } from "../../src/experiment/run-folder.js";
-import { openTrained } from "../../src/experiment/trained.js";
+import { changesOf, openTrained } from "../../src/experiment/trained.js";
 import { trainRun } from "../../src/experiment/training-run.js";
 import { fromTypedArray, Streams, scope } from "../../src/torch/index.js";
 import { checkpointSums, temporaryFolder, writeTiny } from "../experiment/tiny.js";
@@ -129,5 +129,25 @@ describe("the teacher", () => {
     for (const step of [0, 1, 2, 3]) expect(klWeight(step, 9)).toBeCloseTo(first, 15);
     for (const step of [11, 12, 500]) expect(klWeight(step, 9)).toBeCloseTo(1, 15);
     expect(klWeight(0, 0)).toBe(1);
+  });
+});
+
+describe("sampling a run otherwise than its config says", () => {
+  test("is told by files and results", async () => {
+    const run = path.join(folder, "vcd-of-jumps");
+    const opened = openTrained(run, { weights: "ema", overrides: ["model.latentMode=shared", "threads=1"] });
+    expect(opened.config.model).toMatchObject({ latentMode: "shared" });
+    expect(changesOf(opened)).toEqual({
+      facts: { changes: ["model.latentMode=shared"] },
+      name: ["model.latentMode=shared"],
+    });
+    opened.system.dispose();
+  });
+
+  test("what was trained stays", () => {
+    const run = path.join(folder, "vcd");
+    expect(() => openTrained(run, { weights: "ema", overrides: ["model.beta=1"] })).toThrow(
+      /"model\.beta=1" would change what .* was trained for/,
+    );
   });
 });
