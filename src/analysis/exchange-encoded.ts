@@ -28,10 +28,7 @@ export const exchangeEncoded = defineFigure({
     const x0 = inScope(() => system.encode(read(indices).pixels));
     const made: Tensor[] = [x0];
     try {
-      const encoded = inScope(() => ({
-        start: system.fullyDegraded(x0),
-        latents: system.encodedLatents(x0, { pass, streams }),
-      }));
+      const encoded = inScope(() => system.encodedLatents(x0, { pass, streams }));
       made.push(encoded.start, encoded.latents);
       const paired = inScope(() => ({
         x: selected(encoded.start, pairs, 0),

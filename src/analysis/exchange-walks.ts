@@ -30,12 +30,8 @@ export function exchangesOf(
 }
 
 /** The levels that samples are led back from, the highest first. */
-export function visitedLevels(
-  context: Pick<Context, "system" | "sampling" | "pass" | "streams">,
-): readonly number[] {
-  const start = drawnStart(context, { count: 1, streams: context.streams });
-  disposeStart(start);
-  return start.visits.map(({ from }) => from);
+export function visitedLevels({ system, sampling }: Pick<Context, "system" | "sampling">): readonly number[] {
+  return system.levelsOf(sampling).visits.map(({ from }) => from);
 }
 
 /** All of the source's latents: its own image, where that begins as the target's does. */

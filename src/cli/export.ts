@@ -21,7 +21,7 @@ export function exportCommand(): Command {
     .argument("<RUN>", "a run folder")
     .option(
       "--state-dict",
-      "a PyTorch state dict; of ddgm and daed under the names of guided-diffusion, daed in two files",
+      "a PyTorch state dict; of ddgm, daed, cold and vcd under the official names, daed in two files",
     )
     .addOption(
       new Option("--weights <KIND>", "averaged or raw weights").choices(["ema", "raw"]).default("ema"),

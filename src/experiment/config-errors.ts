@@ -167,7 +167,7 @@ function expectation(issue: $ZodIssue): string {
       return own.length > 0 ? [...new Set(own)].join(" or ") : issue.message;
     }
     default:
-      return issue.message;
+      return issue.message.replace(/^expected /, "");
   }
 }
 

@@ -1,5 +1,4 @@
 /** Images drawn from a system, in batches that fit in memory, and what they looked like on the way. */
-import { levelsVisited } from "../diffusion/cold/cold-samplers.js";
 import type { Pass } from "../diffusion/denoiser.js";
 import { sample } from "../diffusion/sampler/index.js";
 import type { DiffusionSystem, SampleView, SharedBySamples } from "../diffusion/system.js";
@@ -132,11 +131,9 @@ function present<T extends object>(values: T): { [K in keyof T]?: Exclude<T[K], 
 }
 
 /** Levels of degradation after 0, 1, ... steps, T to 0; undefined of other systems. */
-function levelsOnTheWay({ system, sampler, steps, jump }: WayRequest): readonly number[] | undefined {
+function levelsOnTheWay({ system, ...way }: WayRequest): readonly number[] | undefined {
   if (!(system instanceof ColdWalk)) return undefined;
-  const { levels } = system;
-  const visits = levelsVisited(levels, { sampler, jump: jump ?? Math.ceil(levels / steps) });
-  return [...visits.map(({ from }) => from), 0];
+  return [...system.levelsOf(way).visits.map(({ from }) => from), 0];
 }
 
 /** What becomes of images batch by batch, put together: their ends, their latents, and views of their way. */

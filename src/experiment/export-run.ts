@@ -23,8 +23,8 @@ export interface ExportResult {
 }
 
 /**
- * Writes the parameters of a run: DDGM and DAED under the official names, DAED's denoiser and generator in a file each;
- * other systems under their own.
+ * Writes the parameters of a run: DDGM, DAED and cold diffusion under the official names, DAED's denoiser and generator in a
+ * file each; other systems under their own.
  * @throws UserError where they cannot be written
  */
 export function exportStateDict(trained: Trained<ImageModel>, options: ExportOptions): ExportResult {

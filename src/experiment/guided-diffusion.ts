@@ -38,7 +38,8 @@ export function officialFiles(
   { system }: Pick<Config, "system">,
   values: ForeignTensors,
 ): readonly { readonly ending: string; readonly tensors: Tensors }[] | undefined {
-  if (system === "ddgm") return [{ ending: "", tensors: within("network.", values) }];
+  const isOneNetwork = system === "ddgm" || system === "cold" || system === "vcd";
+  if (isOneNetwork) return [{ ending: "", tensors: within("network.", values) }];
   if (system !== "daed") return undefined;
   return parts.flatMap((part, i) => {
     const tensors = within(`${part}.`, values);

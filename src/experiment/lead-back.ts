@@ -96,7 +96,7 @@ function* statesBack(
     yield* system.reconstruction(x0, { pass, streams });
     return;
   }
-  const { jump = Math.ceil(system.levels / steps) } = request;
+  const { jump } = system.levelsOf({ sampler, steps, jump: request.jump });
   const { shape, dtype, device } = x0;
   const end = system.noised(batch, ones([x0.dim(0)], { dtype: "float64", device }), streams);
   const noise = (i: number) =>

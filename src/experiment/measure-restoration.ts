@@ -101,6 +101,9 @@ function describe(
     }),
     `  sampled: ${steps} ${steps === 1 ? "step" : "steps"} of ${sampler}; direct: the clean image predicted at once`,
     ...(system instanceof VariationalColdDiffusion ? ["  latents drawn from the prior"] : []),
+    ...(system.reachesAnyLevel
+      ? []
+      : ["  the network knows no level but its input's: direct is one step of it"]),
     ...(lost ? ["  the last level leaves nothing of an image: what comes back is another one"] : []),
     `  ${words}, ${passes} ${passes === 1 ? "pass" : "passes"}`,
     "  images evenly spread over the split",

@@ -25,7 +25,10 @@ export const coldModelKeys = {
   /** Standard deviation of noise on the start; where null inputNoise on starts of one colour, and 0 on others. */
   startNoise: deviation.nullable().default(null),
   /** Values between which `ancestral` keeps the clean image that is predicted from noise. */
-  clamp: z.tuple([z.number(), z.number()]).default([-1, 1]),
+  clamp: z
+    .tuple([z.number(), z.number()])
+    .refine(([low, high]) => low < high, { message: "expected the lower of the two first" })
+    .default([-1, 1]),
   /** Levels at once that samples are drawn by, where nothing else is asked for. */
   jump: z.number().int().positive().default(1),
   /** Whether targets are one level below the input, or any multiple of jump. */
@@ -95,12 +98,17 @@ export function withBaselines<S extends z.ZodType>(
   }, schema);
 }
 
-type ColdModel = z.output<z.ZodObject<typeof coldModelKeys>>;
+type ColdModel = z.output<z.ZodObject<typeof coldModelKeys>> & {
+  readonly network: Pick<ColdWalkOptions, "times">;
+};
 
-/** What a config says of the walk. @throws UserError for parts that do not go together */
+/** What a config says of the walk. @throws UserError for parts that do not go together, and images that are too small */
 export function walkOptions(config: ColdModel, { shape }: SystemContext): ColdWalkOptions {
   const { prediction, inputNoise, clamp, jump, trainedJumps, levelNumbers } = config;
+  const { times } = config.network;
   const degradation = createDegradation(config.degradation);
+  const [, height, width] = shape;
+  degradation.checkSize?.(height, width);
   checkPrediction(config, degradation instanceof AddedNoise);
   if (jump > degradation.levels)
     throw new UserError(
@@ -110,12 +118,20 @@ export function walkOptions(config: ColdModel, { shape }: SystemContext): ColdWa
     throw new UserError(
       `expected model.prediction previous with model.trainedJumps multiples, got ${prediction}: only then is a level asked for`,
     );
-  const start = createStart(config.start, { degradation, shape });
+  if (trainedJumps === "multiples" && times === "one")
+    throw new UserError(
+      "expected model.network.times two with model.trainedJumps multiples, got one: only then is the network told the level that is asked for",
+    );
   const { kind } = config.start;
+  if (kind !== "auto" && (kind === "noise") !== (degradation.end === "noise"))
+    throw new UserError(
+      `expected model.start.kind noise with model.degradation.kind noise and with no other, got ${kind} with ${config.degradation.kind}: set it to auto`,
+    );
+  const start = createStart(config.start, { degradation, shape });
   const oneColour =
     kind === "colour" || kind === "corner" || (kind === "auto" && isOneColour(degradation.end));
   return {
-    ...{ shape, degradation, start, prediction, inputNoise, clamp, jump, trainedJumps },
+    ...{ shape, degradation, start, prediction, inputNoise, clamp, jump, trainedJumps, times },
     numbering: levelNumbers,
     stepNoise: config.stepNoise ?? 1.25 * inputNoise,
     startNoise: config.startNoise ?? (oneColour ? inputNoise : 0),
@@ -126,7 +142,8 @@ function isOneColour(end: string): boolean {
   return end === "colour" || end === "corner";
 }
 
-function checkPrediction({ prediction, degradation, inputNoise }: ColdModel, isNoise: boolean): void {
+function checkPrediction(config: ColdModel, isNoise: boolean): void {
+  const { prediction, degradation, inputNoise, stepNoise } = config;
   if (prediction === "eps" && !isNoise)
     throw new UserError(
       `expected model.degradation.kind noise with model.prediction eps, got ${degradation.kind}: set prediction to x0 or previous`,
@@ -135,9 +152,10 @@ function checkPrediction({ prediction, degradation, inputNoise }: ColdModel, isN
     throw new UserError(
       "expected model.prediction eps or x0 with model.degradation.kind noise, got previous: a less noisy image is no function of the image",
     );
-  if (inputNoise > 0 && isNoise)
+  const added = Object.entries({ inputNoise, stepNoise }).find(([, deviation]) => deviation);
+  if (added && isNoise)
     throw new UserError(
-      `expected model.inputNoise 0 with model.degradation.kind noise, which has its own, got ${inputNoise}: set it to 0`,
+      `expected model.${added[0]} 0 with model.degradation.kind noise, which has its own, got ${added[1]}: set it to 0`,
     );
 }
 

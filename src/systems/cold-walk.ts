@@ -56,6 +56,8 @@ export interface ColdWalkOptions {
   readonly jump: number;
   /** Whether targets are one level below the input, or any multiple of `jump`. */
   readonly trainedJumps: "one" | "multiples";
+  /** Whether the network is told the level of its input alone, or (where absent) the one that is asked for as well. */
+  readonly times?: "one" | "two";
 }
 
 /** How a network is asked. */
@@ -106,6 +108,8 @@ export abstract class ColdWalk
   implements ImageModel, DiffusionSystem<ColdState>, ForwardView, FittedStart
 {
   readonly noFlow = "its degradation comes in discrete levels";
+  readonly noBound: string | undefined =
+    "of degradations only inverse heat dissipation (previous, inputNoise, start images) has one: take --metrics restoration or fid";
   readonly degradation: Degradation;
   readonly #options: ColdWalkOptions;
 
@@ -171,9 +175,9 @@ export abstract class ColdWalk
     return this.inputNoise > 0 ? state.add(noise.mul(this.inputNoise)) : state;
   }
 
-  /** `D(x_0, T)`, without noise. */
-  fullyDegraded(x0: Tensor): Tensor {
-    return this.degradation.degrade(x0, this.#all(this.levels, x0.dim(0)));
+  /** `D(x_0, T)` with noise where it has some, without the model's own. */
+  fullyDegraded(x0: Tensor, noise: Tensor): Tensor {
+    return degraded(this.degradation, x0, this.#all(this.levels, x0.dim(0)), noise);
   }
 
   /** x_k of each image at its time k / T `[B]`. */
@@ -223,19 +227,40 @@ export abstract class ColdWalk
 
   // ---- back
 
-  /** @throws UserError where samples cannot be drawn so */
-  checkSampling({ sampler, steps, jump }: Pick<SampleRequest, "sampler" | "steps" | "jump">): void {
-    coldSamplerNamed(sampler);
-    this.#visits({ sampler, steps, jump });
+  /** Whether the network can be asked for any level at once: it is told which, or predicts what lies behind all of them. */
+  get reachesAnyLevel(): boolean {
+    const { times, prediction } = this.#options;
+    return times !== "one" || prediction !== "previous" || this.levels === 1;
   }
 
-  #visits({ sampler, steps, jump: asked }: Pick<SampleRequest, "sampler" | "steps" | "jump">): {
+  /** @throws UserError where samples cannot be drawn so */
+  checkSampling(request: Pick<SampleRequest, "sampler" | "steps" | "jump">): void {
+    const { sampler } = request;
+    coldSamplerNamed(sampler);
+    const { jump } = this.levelsOf(request);
+    if (this.reachesAnyLevel || (jump === 1 && (sampler === "ancestral" || sampler === "redegrade"))) return;
+    throw new UserError(
+      `expected sampler ancestral with a step for each of ${this.levels} levels, as the network knows no level but its input's (model.network.times one), got ${sampler}${jump > 1 ? `, ${jump} levels at once` : ""}: take it`,
+    );
+  }
+
+  /**
+   * Which levels a sample comes through in so many steps, and how many levels the network is asked to go at once: as many as
+   * the model is made for where that gives these steps.
+   *
+   * @throws UserError where no jump gives these steps
+   */
+  levelsOf({
+    sampler,
+    steps,
+    jump: asked,
+  }: Pick<SampleRequest, "sampler" | "steps"> & { readonly jump?: number | undefined }): {
     readonly jump: number;
     readonly visits: ColdState["visits"];
   } {
     const { levels } = this;
-    const usual = sampler === "redegrade" ? this.#options.jump : Math.ceil(levels / steps);
-    const jump = Math.min(asked ?? usual, levels);
+    const isUsual = sampler === "redegrade" || this.usualSteps(sampler) === steps;
+    const jump = Math.min(asked ?? (isUsual ? this.#options.jump : Math.ceil(levels / steps)), levels);
     const visits = levelsVisited(levels, { sampler, jump });
     if (visits.length === steps) return { jump, visits };
     const counts = [...new Set(Array.from({ length: levels }, (_, i) => Math.ceil(levels / (i + 1))))];
@@ -259,7 +284,7 @@ export abstract class ColdWalk
     const x = isShared ? first.expand([request.count, ...this.shape]).clone() : first;
     // A copy, since the states that hold it are disposed of.
     const latents = request.latents?.clone() ?? this.latentsFor(request);
-    return { z: x, request, start: x, ...(latents ? { latents } : {}), ...this.#visits(request) };
+    return { z: x, request, start: x, ...(latents ? { latents } : {}), ...this.levelsOf(request) };
   }
 
   /** Standard normal; the same for all images where the request says so. */

@@ -32,6 +32,7 @@ export function isHeat(options: ColdOptions): options is HeatOptions {
 
 /** `q(u_k | u_0) = N(A_k u_0, sigma^2)`, `p(u_{k-1} | u_k) = N(u_k + f(u_k, k), delta^2)`, `p(u_K)` the mean over training images. */
 export class HeatDissipation extends ColdDiffusion implements BoundedLikelihood, PerTimeLoss {
+  override readonly noBound = undefined;
   readonly dequantisation = "uniform";
   readonly #start: DegradedImages;
 
@@ -64,13 +65,16 @@ export class HeatDissipation extends ColdDiffusion implements BoundedLikelihood,
     return {
       reconstruction: first.add(dimensions * Math.log(256)),
       prior: this.priorTerm(u0),
-      diffusion: this.diffusionAt(batch, time, context),
+      diffusion: this.#diffusion(u0, time, context),
     };
   }
 
   diffusionAt(batch: Batch, time: Tensor, context: BoundContext): Tensor {
     this.#check(context);
-    const u0 = this.#dequantised(batch, context);
+    return this.#diffusion(this.#dequantised(batch, context), time, context);
+  }
+
+  #diffusion(u0: Tensor, time: Tensor, context: BoundContext): Tensor {
     const others = this.levels - 1;
     const level = time
       .mul(others)
@@ -84,7 +88,8 @@ export class HeatDissipation extends ColdDiffusion implements BoundedLikelihood,
 
   /** L_K of images `[B, C, H, W]`, nats `[B]`. @throws UserError where no training images are there to compare with */
   priorTerm(u0: Tensor): Tensor {
-    return heatPriorTerm(this.#start.squaredDistances(this.fullyDegraded(u0)), this.#noise);
+    const last = this.degradation.degrade(u0, this.#all(u0, this.levels));
+    return heatPriorTerm(this.#start.squaredDistances(last), this.#noise);
   }
 
   /** L_0 of images in [0, 1], a density, nats `[B]`. @param noise of u_1, standard normal in the shape of `u0` */

@@ -1,6 +1,7 @@
 /** Variational cold diffusion as a config says it. */
 import { z } from "zod";
 import { teacherCounters } from "../diffusion/cold/kl-weight.js";
+import { UserError } from "../errors.js";
 import { createLatentNetwork, latentNetworkSchema } from "../networks/level-networks.js";
 import { coldModelKeys, lossOf, refusedKeys, walkOptions, withBaselines } from "./cold-model.js";
 import type { BuiltSystem, SystemContext } from "./system-context.js";
@@ -55,6 +56,7 @@ export const vcdModel = withBaselines(
 
 /** @throws UserError for parts that do not go together, and images that the degradation or network cannot take. */
 export function createVcd(config: z.output<typeof vcdModel>, context: SystemContext): BuiltSystem {
+  checkTeacher(config);
   const [imageChannels, height, width] = context.shape;
   const network = createLatentNetwork(config.network, { imageChannels, height, width });
   const { lossWeighting, beta, klAnnealing, perturbation, overlookedNoise } = config;
@@ -68,4 +70,17 @@ export function createVcd(config: z.output<typeof vcdModel>, context: SystemCont
     ),
   });
   return { system, network };
+}
+
+/** A teacher goes from a level to the next, which it has to be trained for. */
+function checkTeacher({ perturbation, prediction, jump, trainedJumps }: z.output<typeof vcdModel>): void {
+  if (perturbation !== "vcd" && perturbation !== "both") return;
+  if (prediction !== "previous")
+    throw new UserError(
+      `expected model.prediction previous with model.perturbation ${perturbation}, whose teacher goes level by level, got ${prediction}: set perturbation to none or vwd`,
+    );
+  if (trainedJumps === "multiples" && jump > 1)
+    throw new UserError(
+      `expected model.jump 1 with model.perturbation ${perturbation}, whose teacher goes level by level, got multiples of ${jump}: set jump to 1`,
+    );
 }

@@ -6,6 +6,7 @@ import { klWeight, teacherAge, type teacherCounters } from "../diffusion/cold/kl
 import { type LevelLoss, levelLoss, meanBrightness } from "../diffusion/cold/level-loss.js";
 import type { LatentLevelNetwork, LatentPosterior, LevelTimes } from "../diffusion/cold/level-network.js";
 import { teacherStates } from "../diffusion/cold/teacher-path.js";
+import { degraded } from "../diffusion/degradation/degradation.js";
 import type { Pass } from "../diffusion/denoiser.js";
 import type { Batch, Objective, SampleRequest, StepContext } from "../diffusion/system.js";
 import {
@@ -209,16 +210,19 @@ export class VariationalColdDiffusion extends ColdWalk {
     );
   }
 
-  /** The latents that lead from each true state of images to the one below it, `[B, T, L]` from level T down. */
-  encodedLatents(x0: Tensor, o: LatentDraws): Tensor {
+  /**
+   * D(x_0, T), and the latents that lead from each true state of images to the one below it, `[B, T, L]` from level T down.
+   */
+  encodedLatents(x0: Tensor, o: LatentDraws): { readonly start: Tensor; readonly latents: Tensor } {
+    const noise = this.#noiseOfStates(x0, o);
     const levels = Array.from({ length: this.levels }, (_, i) => this.levels - i);
     const each = levels.map((level) =>
       scope(() => {
         const { from } = this.#stepFrom(level, x0.dim(0));
-        return this.#latentTowards(x0, this.degradation.degrade(x0, from), level, o);
+        return this.#latentTowards({ x0, noise }, degraded(this.degradation, x0, from, noise), level, o);
       }),
     );
-    return stack(each, 1);
+    return { start: this.fullyDegraded(x0, noise), latents: stack(each, 1) };
   }
 
   /**
@@ -229,11 +233,13 @@ export class VariationalColdDiffusion extends ColdWalk {
     x0: Tensor,
     o: LatentDraws,
   ): IterableIterator<{ readonly x: Tensor; readonly latent?: Tensor }> {
-    const start = this.fullyDegraded(x0);
+    // Drawn anew for every step, whose scope may end before the next.
+    const truth = () => ({ x0, noise: this.#noiseOfStates(x0, o) });
+    const start = this.fullyDegraded(x0, truth().noise);
     let x = start;
     yield { x };
     for (let level = this.levels; level > 0; level--) {
-      const latent = this.#latentTowards(x0, x, level, o);
+      const latent = this.#latentTowards(truth(), x, level, o);
       const noise = () => this.noise(x, o.streams.at(level).generator("sample/noise"));
       x = this.stepDown(x, {
         ...{ from: level, to: level - 1, jump: 1, sampler: "ancestral", start, latent, pass: o.pass, noise },
@@ -242,10 +248,20 @@ export class VariationalColdDiffusion extends ColdWalk {
     }
   }
 
-  /** A draw of the latent that leads from states `x` of a level to the true ones below it, or to images where these are the target. */
-  #latentTowards(x0: Tensor, x: Tensor, level: number, { pass, streams }: LatentDraws): Tensor {
+  /** Standard normal, the same in all states of an image. */
+  #noiseOfStates(x0: Tensor, { streams }: LatentDraws): Tensor {
+    return this.noise(x0, streams.at(0).generator("noise")); // those of steps are at(1) .. at(T)
+  }
+
+  /** A draw of the latent that leads from states `x` of a level to their target: the true states below, the images, or the noise. */
+  #latentTowards(
+    { x0, noise }: Pick<LevelDraw, "x0" | "noise">,
+    x: Tensor,
+    level: number,
+    { pass, streams }: LatentDraws,
+  ): Tensor {
     const { from, to } = this.#stepFrom(level, x0.dim(0));
-    const target = this.targetOf({ x0, to, noise: x0 });
+    const target = this.targetOf({ x0, to, noise });
     const posterior = this.network.encode(x, target, this.told({ from, to }), pass);
     return drawnFrom(posterior, this.#latentNoise(x0.dim(0), streams.at(level)));
   }

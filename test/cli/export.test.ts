@@ -142,6 +142,26 @@ describe("daed", () => {
   });
 });
 
+test("vcd: the official names, and imported again the same run", async () => {
+  const network =
+    "{ kind: variational-unet, channels: 16, channelMultipliers: [1, 2], residualBlocks: 1, attentionLevels: [], groups: 8, latentSize: 4 }";
+  const config = at("vcd.yaml");
+  fs.writeFileSync(
+    config,
+    `{ system: vcd, data: { name: idx, path: ${JSON.stringify(at("data"))} }, model: { network: ${network} } }`,
+  );
+  makeRun("vcd", config);
+  const { files } = await exported("vcd", "--weights", "raw");
+  const tensors = await read(files[0] as string);
+  expect([...tensors]).toEqual([...partOf("vcd", "raw", "network.")]);
+  expect(tensors.has("vae_encoder.dense_mean.weight")).toBe(true);
+  const average = (await exported("vcd")).files;
+  const back = ["variational-cold-diffusion", ...files, "--ema", ...average, "--config", config];
+  await perform(importCommand(), ...back, "--out", at("vcd-back"), "--step", "12");
+  for (const stem of ["weights", "ema"] as const)
+    expect(sums(checkpointOf(at("vcd-back"), 12, stem))).toEqual(sums(checkpointOf(at("vcd"), 12, stem)));
+});
+
 test("another system has its own names, which stderr says", async () => {
   const { stdout, stderr } = await perform(exportCommand(), at("vdm"), "--state-dict", "--json");
   expect(stderr).toBe("system vdm has no official names: the parameters have varidiff's own\n");

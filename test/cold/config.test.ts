@@ -96,7 +96,47 @@ describe("refused with the reason", () => {
       "prediction: x0, trainedJumps: multiples",
       /expected model\.prediction previous with model\.trainedJumps/,
     ],
+    [
+      "trainedJumps: multiples, jump: 2, network: { times: one }",
+      /expected model\.network\.times two with model\.trainedJumps multiples, got one/,
+    ],
+    ["start: { kind: noise }", /expected model\.start\.kind noise with .*, got noise with black-blur/],
+    [
+      "baseline: ddpm, start: { kind: black }",
+      /expected model\.start\.kind noise with .*, got black with noise/,
+    ],
+    ["baseline: ddpm, stepNoise: 0.1", /expected model\.stepNoise 0 with model\.degradation\.kind noise/],
+    // Images of 28 x 28, seen before the first batch.
+    [
+      "degradation: { kind: black-pixelation, levels: 29 }",
+      /expected at most as many levels of pixelation as pixels a side, 28, got 29/,
+    ],
+    ["degradation: { kind: blur, firstWidth: 29 }", /expected blur from a width .*, got 29 to 28 pixels/],
+    [
+      "degradation: { kind: gaussian-blur, size: 57 }",
+      /expected images of more than 28 pixels a side for a kernel of 57, got 28/,
+    ],
   ])("{ %s }", (model, message) => {
     expect(() => build(`{ system: cold, model: { ${model} } }`)).toThrow(message);
+  });
+
+  test.each([
+    ["perturbation: vcd, prediction: x0", /expected model\.prediction previous with model\.perturbation vcd/],
+    [
+      "perturbation: both, jump: 2, trainedJumps: multiples",
+      /expected model\.jump 1 with model\.perturbation both, .* multiples of 2/,
+    ],
+  ])("of a teacher: { %s }", (model, message) => {
+    expect(() => build(`{ system: vcd, model: { ${model} } }`)).toThrow(message);
+  });
+
+  test.each([
+    ["clamp: [1, 0]", '"model.clamp" must be the lower of the two first; found a list of 2'],
+    [
+      "degradation: { kind: gaussian-blur, size: 4 }",
+      '"model.degradation.size" must be an odd number of pixels; found 4',
+    ],
+  ])("as a key: { %s }", (model, message) => {
+    expect(() => load(`{ system: cold, model: { ${model} } }`)).toThrow(message);
   });
 });

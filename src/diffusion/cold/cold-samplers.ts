@@ -166,7 +166,7 @@ export function coldSamplerNamed(name: string): ColdSampler {
   const sampler = Object.hasOwn(samplers, name) ? samplers[name] : undefined;
   if (sampler) return sampler;
   throw new UserError(
-    `expected a sampler of cold diffusion (${coldSamplerNames.join(", ")}), got "${name}"${didYouMean(name, coldSamplerNames)}`,
+    `expected a sampler of cold diffusion, got "${name}"${didYouMean(name, coldSamplerNames)}`,
   );
 }
 

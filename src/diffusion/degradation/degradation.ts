@@ -17,6 +17,8 @@ export interface Degradation {
   /** T */
   readonly levels: number;
   readonly end: EndState;
+  /** @throws UserError for images that it cannot degrade; all are taken where it is absent */
+  checkSize?(height: number, width: number): void;
   /**
    * `D(x, level)`; of a noisy process its mean `E[x_k | x_0]`.
    *

@@ -48,6 +48,10 @@ export class Fading implements Degradation {
     this.coefficients = [1, ...fadingCoefficients(curve, this.levels)];
   }
 
+  checkSize(height: number, width: number): void {
+    this.#of?.checkSize?.(height, width);
+  }
+
   degrade(x: Tensor, level: Tensor): Tensor {
     const a = this.#tables.rows("a", level, x, () =>
       fromTypedArray(Float64Array.from(this.coefficients), [this.levels + 1]),

@@ -83,13 +83,18 @@ export class GaussianBlur extends SeparableDegradation {
   }
 
   /** @throws UserError where the kernel reaches further over the border than the image is long */
-  protected matrices(length: number): Tensor {
-    const { levels, size, widths, scale, padding, last } = this.#options;
-    const reach = (size - 1) / 2;
+  checkSize(height: number, width: number): void {
+    const { size } = this.#options;
+    const [reach, length] = [(size - 1) / 2, Math.min(height, width)];
     if (reach >= length)
       throw new UserError(
         `expected images of more than ${reach} pixels a side for a kernel of ${size}, got ${length}: take a smaller size`,
       );
+  }
+
+  protected matrices(length: number): Tensor {
+    this.checkSize(length, length);
+    const { levels, size, widths, scale, padding, last } = this.#options;
     let product = heatMatrix(length, 0);
     const all = [product];
     for (const width of gaussianWidths(widths, levels, scale)) {

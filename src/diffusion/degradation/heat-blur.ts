@@ -80,6 +80,11 @@ export class HeatBlur extends SeparableDegradation {
     return [0, ...heatWidths(levels, { first: firstWidth, last: lastWidth, reached: lastReached })];
   }
 
+  /** @throws UserError where the last width, which may be the longer side of the image, is below the first */
+  checkSize(height: number, width: number): void {
+    this.widths(Math.max(height, width));
+  }
+
   degradeFurther(x: Tensor, from: number, to: number): Tensor {
     const widths = this.widths(Math.max(x.dim(2), x.dim(3)));
     return spreadHeat(x, ((widths[to] as number) ** 2 - (widths[from] as number) ** 2) / 2);

@@ -42,11 +42,16 @@ export class Pixelation extends SeparableDegradation {
   }
 
   /** @throws UserError where there are more levels than pixels */
-  protected matrices(length: number, side: number): Tensor {
+  checkSize(height: number, width: number): void {
+    const side = Math.max(height, width);
     if (this.levels > side)
       throw new UserError(
         `expected at most as many levels of pixelation as pixels a side, ${side}, got ${this.levels}: ask for fewer`,
       );
+  }
+
+  protected matrices(length: number, side: number): Tensor {
+    this.checkSize(side, side);
     const factors = [1, ...pixelFactors(this.levels, side)];
     const chosen = new Float64Array(factors.length * length * length);
     for (const [k, factor] of factors.entries())
