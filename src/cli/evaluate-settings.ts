@@ -30,6 +30,7 @@ export interface EvaluateOptions extends Partial<FlowSettings> {
   readonly dataPath?: string;
   readonly set: readonly string[];
   readonly json?: boolean;
+  readonly profile?: boolean;
 }
 
 /** What was asked of each metric. */

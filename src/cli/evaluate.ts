@@ -118,6 +118,7 @@ export function evaluateCommand(): Command {
     )
     .option("--data-path <PATH>", "reconstruction: where that one lies")
     .option("--set <KEY=VALUE>", "precision, device, threads or data.path for this measurement", collect, [])
+    .option("--profile", "measure a few batches and print where their time goes; write nothing")
     .option("--json", "print one JSON document")
     .addHelpText("after", EXAMPLES)
     .action(evaluate);
@@ -138,6 +139,7 @@ async function evaluate(dir: string, options: EvaluateOptions): Promise<void> {
   const asked = options.metrics?.split(",").map((name) => name.trim());
   for (const name of asked ?? []) metricNamed(name);
   if (dir.endsWith(".npz")) {
+    if (options.profile) throw new UserError(`expected a run with --profile, got ${dir}: leave it out`);
     await evaluateSamples(dir, { ...options, asked: asked ?? ["quality"] });
     return;
   }
@@ -148,7 +150,15 @@ async function evaluate(dir: string, options: EvaluateOptions): Promise<void> {
     overrides: options.set,
   });
   for (const warning of trained.warnings) process.stderr.write(`${warning}\n`);
-  const metrics = metricsNamed(asked ?? [defaultMetric(trained.system)]);
+  const names = asked ?? [defaultMetric(trained.system)];
+  if (options.profile) {
+    const { profileEvaluation } = await import("../experiment/profile-evaluation.js");
+    const { describeProfile } = await import("../experiment/profile-text.js");
+    const profile = await profileEvaluation(trained, names, { ...options, ...settings, log });
+    emit(profile, { json: options.json, text: () => describeProfile(profile) });
+    return;
+  }
+  const metrics = metricsNamed(names);
   const stop = interruptible();
   const outcomes: (readonly [name: string, outcome: ShardOutcome])[] = [];
   try {

@@ -35,6 +35,7 @@ export interface SampleCommandOptions {
   readonly weights: "ema" | "raw";
   readonly checkpoint?: number;
   readonly set: readonly string[];
+  readonly profile?: boolean;
   readonly json?: boolean;
 }
 

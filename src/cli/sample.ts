@@ -4,7 +4,7 @@ import { sequenceFrames } from "../analysis/trajectories.js";
 import { type ImageSource, splits } from "../data/index.js";
 import { checkSampler, samplerNames } from "../diffusion/sampler/index.js";
 import { UserError } from "../errors.js";
-import { conditionOf, drawImages, type Latents } from "../experiment/drawing.js";
+import { conditionOf, type DrawRequest, drawImages, type Latents } from "../experiment/drawing.js";
 import { evaluationPass, openSplit, readBatch } from "../experiment/experiment.js";
 import { evenlySpread } from "../experiment/image-features.js";
 import { leadBack } from "../experiment/lead-back.js";
@@ -101,6 +101,7 @@ export function sampleCommand(): Command {
       collect,
       [],
     )
+    .option("--profile", "take a few steps and print where their time goes; write nothing")
     .option("--json", "print one JSON document")
     .addHelpText(
       "after",
@@ -148,6 +149,10 @@ async function sample(dir: string, options: SampleCommandOptions): Promise<void>
   const source = options.reconstruct && (await openSplit(trained.config, options.reconstruct));
   const count = latents?.shape[0] ?? Math.min(asked.count, source?.length ?? asked.count);
   const settings = { ...asked, count };
+  if (options.profile) {
+    await profile({ trained, options, settings, latents });
+    return;
+  }
   const stop = interruptible();
   const progress = createProgress({ total: count * settings.steps, unit: "image steps", label: "sample" });
   const start = performance.now();
@@ -192,13 +197,22 @@ function filming({ trajectories = 0, sequence = 0 }: SampleCommandOptions, steps
   return { frames, filmed: Math.max(trajectories, sequence) };
 }
 
-async function draw({ trained, options, settings, latents, ...work }: Making): Promise<Written> {
+async function draw({ onProgress, signal, ...making }: Making): Promise<Written> {
+  await ensureStart(making.trained, { log: (line) => process.stderr.write(`${line}\n`) });
+  return drawImages({ ...(await drawRequest(making)), onProgress, signal });
+}
+
+async function drawRequest({
+  trained,
+  options,
+  settings,
+  latents,
+}: Omit<Making, "source" | "onProgress" | "signal">): Promise<DrawRequest> {
   const { system, machine } = trained;
   const { shared, count, seed } = settings;
-  await ensureStart(trained, { log: (line) => process.stderr.write(`${line}\n`) });
   const condition = await conditionOf(trained, count, options.class);
-  return drawImages({
-    ...{ system, ...settings, ...work, latents, threshold: options.threshold },
+  return {
+    ...{ system, ...settings, latents, threshold: options.threshold },
     shared: shared && sharedBy[shared],
     streams: new Streams(seed),
     pass: evaluationPass(machine),
@@ -206,7 +220,18 @@ async function draw({ trained, options, settings, latents, ...work }: Making): P
     ...(shared ? { batchSize: count } : {}),
     ...(condition ? { condition } : {}),
     ...filming(options, settings.steps),
-  });
+  };
+}
+
+/** Says where the time of drawing goes, and writes nothing. */
+async function profile(making: Parameters<typeof drawRequest>[0]): Promise<void> {
+  const { trained, options } = making;
+  if (options.reconstruct)
+    throw new UserError("expected no --reconstruct with --profile, which draws samples: leave it out");
+  const { profileSampling } = await import("../experiment/profile-sampling.js");
+  const { describeProfile } = await import("../experiment/profile-text.js");
+  const found = await profileSampling(trained, await drawRequest(making));
+  emit(found, { json: options.json, text: () => describeProfile(found) });
 }
 
 /** Images of a split, evenly spread, led back from their own full degradation. */

@@ -68,9 +68,10 @@ async function train(file: string | undefined, options: TrainOptions): Promise<v
     return;
   }
   if (options.profile) {
-    const { profileTraining, describeProfile } = await import("../experiment/profile.js");
-    const rows = await profileTraining(config);
-    emit(rows, { json: options.json, text: () => describeProfile(rows) });
+    const { profileTraining } = await import("../experiment/profile-training.js");
+    const { describeProfile } = await import("../experiment/profile-text.js");
+    const profile = await profileTraining(config);
+    emit(profile, { json: options.json, text: () => describeProfile(profile) });
     return;
   }
   const name = path.basename(file ?? "", path.extname(file ?? ""));

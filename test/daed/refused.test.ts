@@ -158,7 +158,12 @@ describe("commands", () => {
   test.each([
     ["sample", "ddgm", ["--steps", "6"], /expected at most the 5 steps of the chain, got 6: ask for fewer/],
     ["sample", "ddgm", ["--steps", "1"], /expected a chain of two steps or more, got 1/],
-    ["sample", "ddgm", ["--sampler", "ode"], /discrete steps/],
+    [
+      "sample",
+      "ddgm",
+      ["--sampler", "ode"],
+      /expected a sampler of a discrete chain, got "ode"; known: ancestral/,
+    ],
     [
       "sample",
       "ddgm",

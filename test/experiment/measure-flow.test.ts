@@ -54,7 +54,15 @@ function trained(system: object): Trained {
     overrides: ["evaluate.batchSize=2"],
   });
   const machine = { device: "cpu", precision: "float32", threads: 1 };
-  return { config, machine, system, run: { name: "toy" }, step: 3, ema: true, changes: [] } as unknown as Trained;
+  return {
+    config,
+    machine,
+    system,
+    run: { name: "toy" },
+    step: 3,
+    ema: true,
+    changes: [],
+  } as unknown as Trained;
 }
 
 interface Result {
