@@ -2,6 +2,12 @@
 import os from "node:os";
 import { torchVersion } from "varidiff/torch";
 
+/** Of both sides; theirs is null where it is not installed. */
+export interface Both {
+  readonly ours: number;
+  readonly theirs: number | null;
+}
+
 /** One measured quantity: ours, the other side's, and how they compare. */
 export interface Result {
   readonly name: string;
@@ -13,6 +19,10 @@ export interface Result {
   /** The quartiles of the ratio over rounds. */
   readonly spread: readonly [number, number] | null;
   readonly unit: string;
+  /** Largest resident sizes of both processes, MB, where these matter. */
+  readonly memory?: Both;
+  /** Seconds of processor time of one run, which other work on the machine disturbs less; where they matter. */
+  readonly processor?: Both;
   readonly machine: string;
 }
 

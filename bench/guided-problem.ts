@@ -3,7 +3,7 @@ import { GaussianChain, linearBetas } from "varidiff/diffusion";
 import { GuidedUnet } from "varidiff/networks";
 import { DDGM } from "varidiff/systems";
 import { type FloatDtype, randint, randn, type Tensor } from "varidiff/torch";
-import { StepProblem } from "./training-problem.js";
+import { knownImages, StepProblem } from "./step-problem.js";
 
 export interface GuidedSize {
   /** As in `GuidedUnetOptions`: attention where maps are `floor(28 / r)` times smaller than the image. */
@@ -43,13 +43,13 @@ export class GuidedProblem extends StepProblem<DDGM> {
     });
     super(system, batch);
     this.draws = {
-      t: randint(0, steps, [batch], this.generator).keep(),
-      noise: randn([batch, ...shape], this.generator).keep(),
+      t: randint(0, steps, [knownImages], this.generator).keep(),
+      noise: randn([knownImages, ...shape], this.generator).keep(),
     };
   }
 
-  protected knownLoss(precision: FloatDtype): Tensor {
-    const x0 = this.system.encode(this.pixels);
+  protected knownLoss(pixels: Tensor, precision: FloatDtype): Tensor {
+    const x0 = this.system.encode(pixels);
     return this.system.objectiveAt({ x0, ...this.draws }, { pass: { precision } }).loss;
   }
 }

@@ -1,18 +1,27 @@
 /** `npm run bench -- [--json] [NAME...]`: runs the named benchmarks, or all; `train-step/28x28x1/bfloat16` runs those rows. */
 import { parseArgs } from "node:util";
-import { type Benchmark, machine, type Result } from "./benchmark.js";
+import { type Benchmark, type Both, machine, type Result } from "./benchmark.js";
 import { guidedStep } from "./guided-step.js";
 import { memory } from "./memory.js";
 import { opOverhead } from "./op-overhead.js";
 import { trainStep } from "./train-step.js";
+import { vcdTrain } from "./vcd-train.js";
 
 /** A new benchmark is a file and a line here. */
 const benchmarks: Readonly<Record<string, Benchmark>> = {
   "op-overhead": opOverhead,
   "train-step": trainStep,
   "guided-step": guidedStep,
+  "vcd-train": vcdTrain,
   memory,
 };
+
+/** Ours, theirs and theirs over ours. */
+function cellsOf(both: Both | undefined, digits: number): string[] {
+  const { ours, theirs } = both ?? { ours: null, theirs: null };
+  const ratio = ours !== null && theirs !== null ? (theirs / ours).toFixed(2) : "-";
+  return [ours?.toFixed(digits) ?? "-", theirs?.toFixed(digits) ?? "-", ratio];
+}
 
 function table(results: readonly Result[]): string {
   const number = (value: number | null) => (value === null ? "-" : value.toPrecision(4));
@@ -23,11 +32,13 @@ function table(results: readonly Result[]): string {
     r.unit,
     r.ratio === null ? "-" : r.ratio.toFixed(2),
     r.spread ? r.spread.map((v) => v.toFixed(2)).join(" to ") : "-",
+    ...cellsOf(r.memory, 0),
+    ...cellsOf(r.processor, 2),
   ]);
-  const all = [
-    ["benchmark", "ours", "theirs", "unit", "ratio (above 1: ours is better)", "quartiles"],
-    ...rows,
-  ];
+  const speed = ["benchmark", "ours", "theirs", "unit", "ratio (above 1: ours is better)", "quartiles"];
+  const memory = ["peak MB, ours", "theirs", "ratio"];
+  const processor = ["processor s, ours", "theirs", "ratio"];
+  const all = [[...speed, ...memory, ...processor], ...rows];
   const widths = (all[0] as string[]).map((_, i) => Math.max(...all.map((row) => (row[i] as string).length)));
   return all
     .map((row) =>

@@ -9,7 +9,13 @@ const settled = 100;
 
 export const memory: Benchmark = async (say) => {
   setThreads(1);
-  const problem = new TrainingProblem({ shape: [1, 8, 8], batch: 8, channels: 64, depth: 1 });
+  const problem = new TrainingProblem({
+    shape: [1, 8, 8],
+    batch: 8,
+    channels: 64,
+    depth: 1,
+    attention: "middle",
+  });
   const state = () => ({ live: liveTensors(), resident: process.memoryUsage.rss() / 2 ** 20 });
   let before = state();
   for (let i = 1; i <= steps; i++) {

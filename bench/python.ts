@@ -6,6 +6,9 @@ import type { Say } from "./benchmark.js";
 
 const interpreter = "/usr/bin/python3";
 
+/** As on our side: long waits would be what is measured where other processes want the cores. */
+const threadWaits = { GOMP_SPINCOUNT: "10000" };
+
 export class Python {
   readonly #process: ChildProcessWithoutNullStreams;
   readonly #answers: AsyncIterator<string>;
@@ -13,7 +16,7 @@ export class Python {
 
   private constructor(script: string) {
     const file = fileURLToPath(new URL(`../../bench/python/${script}`, import.meta.url));
-    this.#process = spawn(interpreter, [file]);
+    this.#process = spawn(interpreter, [file], { env: { ...threadWaits, ...process.env } });
     this.#process.stderr.on("data", (chunk) => {
       this.#errors += chunk;
     });
@@ -26,6 +29,13 @@ export class Python {
     if (found.status === 0) return new Python(script);
     say("no PyTorch to compare with: install python3-torch (apt install python3-torch)");
     return null;
+  }
+
+  /** @throws Error where Python did not start. */
+  get pid(): number {
+    const { pid } = this.#process;
+    if (pid === undefined) throw new Error(`expected ${interpreter} to start, it did not`);
+    return pid;
   }
 
   /** @throws Error with Python's own last words where it ended. */

@@ -1,23 +1,35 @@
-/** A training step against the same in eager PyTorch: first whether both compute the same, then how fast. */
+/** A training step against the same in eager PyTorch: first whether both compute the same, then how fast, in how much memory. */
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { type FloatDtype, saveTensors, setThreads } from "varidiff/torch";
-import type { Measurement, Say } from "./benchmark.js";
+import type { Both, Measurement, Say } from "./benchmark.js";
 import { interleave, timed } from "./interleave.js";
+import { peakMemory, processorTime, resetPeakMemory } from "./process-use.js";
 import type { Python } from "./python.js";
-import type { StepProblem } from "./training-problem.js";
+import type { StepProblem } from "./step-problem.js";
 
 /** Steps whose losses both sides must agree on before anything is timed. */
 const known = 3;
 /** Of the losses, relative: float32 sums in another order, and what three updates make of that. */
 const tolerance = 1e-4;
 
+/** How Python computes. */
+export const sides = {
+  /** As published code does: contiguous memory, float32. */
+  published: { precision: "float32", layout: "contiguous" },
+  "channels-last": { precision: "float32", layout: "channels-last" },
+  /** With the usual advice for speed, autocast besides. */
+  tuned: { precision: "bfloat16", layout: "channels-last" },
+} as const;
+
 export interface StepSetting {
   /** Of the benchmark and the problem, to begin the row's name with. */
   readonly name: string;
   readonly problem: () => StepProblem;
+  /** Of our side. */
   readonly precision: FloatDtype;
+  readonly side: keyof typeof sides;
   readonly threads: number;
 }
 
@@ -27,18 +39,23 @@ export interface Rounds {
 }
 
 /** The row's name. */
-export function stepName({ name, precision, threads }: StepSetting): string {
-  return `${name}/${precision}/${threads}-${threads === 1 ? "thread" : "threads"}`;
+export function stepName({ name, precision, side, threads }: StepSetting): string {
+  return `${name}/${precision}/${side}/${threads}-${threads === 1 ? "thread" : "threads"}`;
 }
 
 /** Gives Python the same weights, batch and draws; its losses in float32. */
-async function share(problem: StepProblem, python: Python, threads: number): Promise<number[]> {
+async function share(
+  problem: StepProblem,
+  python: Python,
+  { side, threads }: StepSetting,
+): Promise<number[]> {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), "varidiff-bench-"));
   const file = path.join(folder, "problem.safetensors");
   try {
     const { pixels, draws, system } = problem;
     saveTensors(file, [...system.values(), ["pixels", pixels], ...Object.entries(draws)]);
-    const request = { path: file, precision: "float32", threads, known };
+    const { layout } = sides[side];
+    const request = { path: file, layout, precision: "float32", threads, known };
     return (await python.ask<{ losses: number[] }>(request)).losses;
   } finally {
     fs.rmSync(folder, { recursive: true });
@@ -52,20 +69,27 @@ async function share(problem: StepProblem, python: Python, threads: number): Pro
  * @throws Error where the two sides do not compute the same.
  */
 async function agree(problem: StepProblem, python: Python, setting: StepSetting, say: Say): Promise<void> {
-  const { precision, threads } = setting;
-  const theirs = await share(problem, python, threads);
+  const theirs = await share(problem, python, setting);
   theirs.forEach((other, i) => {
     const loss = problem.knownStep("float32");
     if (!(Math.abs(loss - other) <= tolerance * Math.abs(other)))
       throw new Error(`expected the same loss from both sides in step ${i + 1}, got ${loss} and ${other}`);
   });
-  const [other = Number.NaN] = (await python.ask<{ losses: number[] }>({ precision, known: 1 })).losses;
+  const { precision } = setting;
+  const theirPrecision = sides[setting.side].precision;
+  const [other = Number.NaN] = (
+    await python.ask<{ losses: number[] }>({ precision: theirPrecision, known: 1 })
+  ).losses;
   say(
-    `  loss in ${precision} ${problem.knownStep(precision).toPrecision(6)}; Python's ${other.toPrecision(6)}`,
+    `  loss in ${precision} ${problem.knownStep(precision).toPrecision(6)}; Python's in ${theirPrecision} ${other.toPrecision(6)}`,
   );
 }
 
-/** Images a second of both sides. @throws Error where they do not compute the same. */
+function bothOf([ours = Number.NaN, theirs]: readonly number[]): Both {
+  return { ours, theirs: theirs ?? null };
+}
+
+/** Images a second of both sides, peak memory and processor time. @throws Error where they do not compute the same. */
 export async function compareSteps(
   setting: StepSetting,
   python: Python | null,
@@ -77,11 +101,17 @@ export async function compareSteps(
   setThreads(threads);
   const problem = setting.problem();
   if (python) await agree(problem, python, setting, say);
+  const pids = python ? [process.pid, python.pid] : [process.pid];
+  for (const pid of pids) resetPeakMemory(pid);
+  const before = pids.map(processorTime);
   const found = await interleave(
     () => timed(() => problem.step(precision)),
     python ? async () => (await python.ask<{ seconds: number }>({})).seconds : null,
     rounds,
   );
+  const steps = rounds.rounds + rounds.warmUp;
+  const processor = pids.map((pid, i) => (processorTime(pid) - (before[i] as number)) / steps);
+  const memory = pids.map(peakMemory);
   const batch = problem.pixels.dim(0);
   problem.dispose();
   say(`  ${found.ours.toFixed(3)} s a step; Python's ${found.theirs?.toFixed(3) ?? "unknown"} s`);
@@ -92,5 +122,7 @@ export async function compareSteps(
     ratio: found.ratio,
     spread: found.spread,
     unit: "images/s",
+    memory: bothOf(memory),
+    processor: bothOf(processor),
   };
 }

@@ -1,32 +1,15 @@
-/** A whole training step (loss, gradient, AdamW, moving average) against the same in eager PyTorch. */
-import os from "node:os";
-import { physicalCores } from "varidiff/torch";
-import type { Benchmark, Measurement } from "./benchmark.js";
-import { Python } from "./python.js";
-import { compareSteps, type StepSetting, stepName } from "./step-comparison.js";
-import { cifar, fashion, type ProblemSize, TrainingProblem } from "./training-problem.js";
+/** A whole training step of VDM (loss, gradient, AdamW, moving average) against the same in eager PyTorch. */
+import { stepBenchmark } from "./step-benchmark.js";
+import { cifar, fashion, quickstart, TrainingProblem, vdm8, vdm32 } from "./training-problem.js";
 
-const sizes: Readonly<Record<string, ProblemSize>> = { "28x28x1": fashion, "32x32x3": cifar };
-
-function settings(): StepSetting[] {
-  const counts = [...new Set([1, physicalCores(), os.availableParallelism()])];
-  return Object.entries(sizes).flatMap(([name, size]) =>
-    (["float32", "bfloat16"] as const).flatMap((precision) =>
-      counts.map((threads) => ({
-        name: `train-step/${name}`,
-        problem: () => new TrainingProblem(size),
-        precision,
-        threads,
-      })),
-    ),
-  );
-}
-
-export const trainStep: Benchmark = async (say, wanted) => {
-  const python = Python.start("train_step.py", say);
-  const results: Measurement[] = [];
-  for (const setting of settings().filter((one) => wanted(stepName(one))))
-    results.push(await compareSteps(setting, python, { rounds: 8, warmUp: 2, say }));
-  python?.stop();
-  return results;
-};
+export const trainStep = stepBenchmark({
+  script: "train_step.py",
+  problems: {
+    "train-step/28x28x1": () => new TrainingProblem(fashion),
+    "train-step/32x32x3": () => new TrainingProblem(cifar),
+    "train-step/quickstart": () => new TrainingProblem(quickstart),
+    "train-step/vdm-8-batch-32": () => new TrainingProblem(vdm8),
+    "train-step/vdm-32-batch-16": () => new TrainingProblem(vdm32),
+  },
+  ...{ rounds: 8, warmUp: 2 },
+});

@@ -1,4 +1,5 @@
 """What the other side of every benchmark of training does: read a problem, take steps, time them."""
+import contextlib
 import json
 import struct
 import time
@@ -8,6 +9,7 @@ import torch
 from serve import serve
 
 DTYPES = {"U8": torch.uint8, "I64": torch.int64, "F32": torch.float32, "F64": torch.float64}
+FORMATS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
 
 
 def read(path):
@@ -24,20 +26,44 @@ def read(path):
     return tensors
 
 
+def weights_below(prefix, tensors):
+    return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+class Way:
+    """How a network computes: layout of its maps, and precision between its first convolution and its last."""
+
+    def __init__(self, layout):
+        self.format = FORMATS[layout]
+        self.precision = "float32"
+
+    def lay(self, x):
+        # clone, not contiguous: an image of one channel counts as either layout already and would run slowly.
+        return x.clone(memory_format=self.format)
+
+    def cast(self):
+        half = self.precision == "bfloat16"
+        return torch.autocast("cpu", dtype=torch.bfloat16) if half else contextlib.nullcontext()
+
+    def inner(self, h):
+        return h.bfloat16() if self.precision == "bfloat16" else h
+
+
 class Updates:
     """AdamW and the moving average, with the constants of the other side; no decay of biases."""
 
-    def __init__(self, net):
+    def __init__(self, net, rate=2e-4, decay=0.01, average_rate=0.999):
         self.parameters = list(net.parameters())
         decayed = [p for n, p in net.named_parameters() if not n.endswith("bias")]
         plain = [p for n, p in net.named_parameters() if n.endswith("bias")]
         self.optimiser = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0.0}],
-            lr=2e-4,
+            [{"params": decayed, "weight_decay": decay}, {"params": plain, "weight_decay": 0.0}],
+            lr=rate,
             betas=(0.9, 0.99),
             eps=1e-8,
             foreach=True,
         )
+        self.average_rate = average_rate
         self.average = [p.detach().clone() for p in self.parameters]
 
     def __call__(self, loss):
@@ -45,22 +71,48 @@ class Updates:
         loss.backward()
         self.optimiser.step()
         with torch.no_grad():
-            torch._foreach_mul_(self.average, 0.999)
-            torch._foreach_add_(self.average, self.parameters, alpha=0.001)
+            torch._foreach_mul_(self.average, self.average_rate)
+            torch._foreach_add_(self.average, self.parameters, alpha=1 - self.average_rate)
+
+
+class StepProblem:
+    """One network, its optimiser and average, and one batch. A kind of it has `loss(images, *draws)`, and `drawn()`,
+    fresh draws for the whole batch."""
+
+    def __init__(self, net, images, draws, layout, **constants):
+        self.net, self.images, self.draws = net, images, draws
+        self.way = Way(layout)
+        net.to(memory_format=self.way.format)
+        self.update = Updates(net, **constants)
+        self.generator = torch.Generator().manual_seed(1)
+
+    def normal(self, *shape):
+        return torch.randn(shape, generator=self.generator)
+
+    def known_step(self):
+        """The loss of the first images at the problem's own draws, without dropout, and one update by it."""
+        self.net.eval()
+        loss = self.loss(self.images[: len(self.draws[0])], *self.draws)
+        self.update(loss)
+        return loss.item()
+
+    def step(self):
+        self.net.train()
+        self.update(self.loss(self.images, *self.drawn()))
 
 
 def serve_steps(make):
-    """`make(tensors)` is a problem with `known_step`, `step` and a settable `precision`."""
+    """`make(tensors, layout)` is a StepProblem."""
     problem = None
 
-    def answer(path=None, precision=None, threads=None, known=0):
+    def answer(path=None, layout=None, precision=None, threads=None, known=0):
         nonlocal problem
         if threads is not None:
             torch.set_num_threads(threads)
         if path is not None:
-            problem = make(read(path))
+            problem = make(read(path), layout)
         if precision is not None:
-            problem.precision = precision
+            problem.way.precision = precision
         if known:
             return {"losses": [problem.known_step() for _ in range(known)]}
         start = time.perf_counter()

@@ -1,13 +1,12 @@
-"""VDM's network, loss and training step in eager PyTorch, with the stock operators and the usual advice for speed
-(channels-last, autocast, foreach). The names of the parameters are those of the other side."""
-import contextlib
+"""VDM's network, loss and training step in eager PyTorch with the stock operators. The names of the parameters are those of
+the other side."""
 import math
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from steps import Updates
+from steps import StepProblem, weights_below
 
 GAMMA_MIN, GAMMA_MAX = -13.3, 5.0
 LEVELS = 256
@@ -67,10 +66,10 @@ class Stage(nn.Module):
 
 
 class Middle(nn.Module):
-    def __init__(self, channels):
+    def __init__(self, channels, attention):
         super().__init__()
         self.block1 = ResidualBlock(channels, channels, 4 * channels)
-        self.attention = AttentionBlock(channels)
+        self.attention = AttentionBlock(channels) if attention else nn.Identity()
         self.block2 = ResidualBlock(channels, channels, 4 * channels)
 
     def forward(self, x, condition):
@@ -91,29 +90,26 @@ def fourier_features(z):
 
 
 class Unet(nn.Module):
-    def __init__(self, image_channels, channels, depth):
+    def __init__(self, image_channels, channels, depth, attention):
         super().__init__()
         self.channels = channels
         self.dense0 = nn.Linear(channels + 1, 4 * channels)
         self.dense1 = nn.Linear(4 * channels, 4 * channels)
         self.convIn = nn.Conv2d(image_channels * (1 + 2 * len(EXPONENTS)), channels, 3, padding=1)
         self.down = nn.ModuleList(Stage(channels, channels) for _ in range(depth))
-        self.middle = Middle(channels)
+        self.middle = Middle(channels, attention)
         self.up = nn.ModuleList(Stage(2 * channels, channels) for _ in range(depth + 1))
         self.normOut = GroupNorm(channels)
         self.convOut = nn.Conv2d(channels, image_channels, 3, padding=1)
 
-    def forward(self, z, gamma, precision):
+    def forward(self, z, gamma, way):
         tau = (gamma - GAMMA_MIN) / (GAMMA_MAX - GAMMA_MIN)
         embedding = timestep_embedding(tau, self.channels).to(z.dtype)
         c = torch.cat([embedding, z.new_zeros(z.shape[0], 1)], 1)
         c = F.silu(self.dense1(F.silu(self.dense0(c))))
-        # clone, not contiguous: an image of one channel counts as channels-last already and would run slowly.
-        stem = self.convIn(torch.cat([z, fourier_features(z)], 1).clone(memory_format=torch.channels_last))
-        half = precision == "bfloat16"
-        cast = torch.autocast("cpu", dtype=torch.bfloat16) if half else contextlib.nullcontext()
-        with cast:
-            h = stem.bfloat16() if half else stem
+        stem = self.convIn(way.lay(torch.cat([z, fourier_features(z)], 1)))
+        with way.cast():
+            h = way.inner(stem)
             hs = [h]
             for stage in self.down:
                 h = stage(h, c)
@@ -143,24 +139,18 @@ def pixel_log_likelihood(x, y, gamma0):
     return logits(encode(x), y) - total
 
 
-class Problem:
-    """One network, its optimiser and average, and one batch."""
-
-    def __init__(self, tensors):
-        self.pixels = tensors["pixels"]
-        self.draws = tuple(tensors[name] for name in ("t", "eps", "eps0"))
-        weights = {name[len("denoiser.") :]: value for name, value in tensors.items() if name.startswith("denoiser.")}
+class Problem(StepProblem):
+    def __init__(self, tensors, layout):
+        images = tensors["pixels"]
+        weights = weights_below("denoiser.", tensors)
         depth = 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("down."))
         channels = weights["normOut.weight"].shape[0]
-        self.net = Unet(self.pixels.shape[1], channels, depth)
-        self.net.load_state_dict(weights)
-        self.net.to(memory_format=torch.channels_last)
-        self.precision = "float32"
-        self.update = Updates(self.net)
-        self.generator = torch.Generator().manual_seed(1)
+        net = Unet(images.shape[1], channels, depth, "middle.attention.q.weight" in weights)
+        net.load_state_dict(weights)
+        super().__init__(net, images, [tensors[name] for name in ("t", "eps", "eps0")], layout)
 
-    def loss(self, t, eps, eps0):
-        x = self.pixels.float()
+    def loss(self, images, t, eps, eps0):
+        x = images.float()
         f = encode(x)
         dimensions = f[0].numel()
         # 1. Reconstruction
@@ -174,20 +164,13 @@ class Problem:
         gamma = GAMMA_MIN + (GAMMA_MAX - GAMMA_MIN) * t
         alpha = torch.sigmoid(-gamma).sqrt().float()[:, None, None, None]
         sigma = torch.sigmoid(gamma).sqrt().float()[:, None, None, None]
-        out = self.net(alpha * f + sigma * eps, gamma, self.precision)
+        out = self.net(alpha * f + sigma * eps, gamma, self.way)
         error = (eps - out).square().flatten(1).sum(1).double()
         diffusion = 0.5 * (GAMMA_MAX - GAMMA_MIN) * error
         return ((reconstruction + prior + diffusion) / (dimensions * math.log(2))).mean()
 
-    def known_step(self):
-        """The loss at the problem's own draws, and one update by it."""
-        loss = self.loss(*self.draws)
-        self.update(loss)
-        return loss.item()
-
-    def step(self):
-        batch = self.pixels.shape[0]
+    def drawn(self):
+        batch = len(self.images)
         u0 = torch.rand([], generator=self.generator, dtype=torch.float64)
         t = (torch.arange(batch, dtype=torch.float64) / batch + u0) % 1
-        eps, eps0 = (torch.randn(self.pixels.shape, generator=self.generator) for _ in range(2))
-        self.update(self.loss(t, eps, eps0))
+        return t, self.normal(*self.images.shape), self.normal(*self.images.shape)

@@ -1,0 +1,43 @@
+/** A training step of VWD on MNIST, as its published config says it: degradation, encoder, U-Net, Adam and average. */
+import { fileURLToPath } from "node:url";
+import { buildModel, configSchema, loadConfig } from "varidiff/experiment";
+import { VariationalColdDiffusion } from "varidiff/systems";
+import { type FloatDtype, fromTypedArray, randn, type Tensor } from "varidiff/torch";
+import { knownImages, StepProblem } from "./step-problem.js";
+
+const file = fileURLToPath(new URL("../../configs/cold/mnist-vwd.yaml", import.meta.url));
+const shape = [1, 28, 28] as const;
+/** Of the known images: the first, which leads to the image itself, the last, which is black, and two between. */
+const knownLevels = [1, 6, 3, 4];
+
+/** bench/python/vcd.py is the other side. */
+export class ColdProblem extends StepProblem<VariationalColdDiffusion> {
+  readonly draws: { readonly level: Tensor; readonly overlooked: Tensor; readonly epsilon: Tensor };
+
+  constructor() {
+    const config = loadConfig(configSchema, { file, overrides: [] });
+    const { system } = buildModel(config, shape);
+    if (!(system instanceof VariationalColdDiffusion))
+      throw new Error(`expected a model with latents in ${file}`);
+    super(system, config.train.batchSize, { ...config.optimiser, totalSteps: config.train.steps });
+    this.draws = {
+      level: fromTypedArray(Float64Array.from(knownLevels), [knownImages]).to("int64").keep(),
+      overlooked: randn([knownImages, ...shape], this.generator).keep(),
+      epsilon: randn([knownImages, system.latentSize], this.generator).keep(),
+    };
+  }
+
+  protected knownLoss(pixels: Tensor, precision: FloatDtype): Tensor {
+    const { level, overlooked, epsilon } = this.draws;
+    const draw = {
+      x0: this.system.encode(pixels),
+      from: level,
+      to: level.sub(1),
+      fromLevels: knownLevels,
+      toLevels: knownLevels.map((from) => from - 1),
+      noise: overlooked, // black-blur has none
+      ...{ overlooked, epsilon },
+    };
+    return this.system.objectiveAt(draw, { pass: { precision }, step: 0 }).loss;
+  }
+}

@@ -1,0 +1,63 @@
+/** Benchmarks of training steps: the rows of one, and how they are run. */
+import { spawnSync } from "node:child_process";
+import os from "node:os";
+import { physicalCores } from "varidiff/torch";
+import type { Benchmark, Measurement } from "./benchmark.js";
+import { Python } from "./python.js";
+import { compareSteps, type Rounds, type StepSetting, stepName } from "./step-comparison.js";
+import type { StepProblem } from "./step-problem.js";
+
+export interface StepBenchmarkOptions extends Rounds {
+  /** Of bench/python. */
+  readonly script: string;
+  /** By the beginnings of their rows' names. */
+  readonly problems: Readonly<Record<string, () => StepProblem>>;
+}
+
+/** Our precision and what it is compared with, the most telling first. */
+const pairs = [
+  { precision: "bfloat16", side: "published" },
+  { precision: "float32", side: "published" },
+  { precision: "float32", side: "channels-last" },
+  { precision: "bfloat16", side: "tuned" },
+] as const;
+
+function settingsOf(problems: StepBenchmarkOptions["problems"]): StepSetting[] {
+  const counts = [...new Set([1, physicalCores(), os.availableParallelism()])];
+  return Object.entries(problems).flatMap(([name, problem]) =>
+    pairs.flatMap((pair) => counts.map((threads) => ({ name, problem, ...pair, threads }))),
+  );
+}
+
+/** What OpenBLAS, which takes no orders from libtorch, reads as it is loaded. */
+const blasThreads = "OPENBLAS_NUM_THREADS";
+
+/** One row, run by this program in a process of its own. @throws Error where that failed */
+function measuredApart(setting: StepSetting): Measurement {
+  const name = stepName(setting);
+  const { status, stdout } = spawnSync(process.execPath, [process.argv[1] as string, "--json", name], {
+    stdio: ["ignore", "pipe", "inherit"],
+    encoding: "utf8",
+    env: { ...process.env, [blasThreads]: `${setting.threads}` },
+  });
+  if (status !== 0) throw new Error(`expected a result of ${name}, its process ended with ${status}`);
+  const [result] = JSON.parse(stdout) as Measurement[];
+  if (!result) throw new Error(`expected a result of ${name}, got none`);
+  return result;
+}
+
+/** Rows in processes of their own: memory that one has used would count for the next. */
+export function stepBenchmark({ script, problems, ...rounds }: StepBenchmarkOptions): Benchmark {
+  return async (say, wanted) => {
+    const settings = settingsOf(problems).filter((one) => wanted(stepName(one)));
+    const [only] = settings;
+    if (!only || settings.length > 1 || process.env[blasThreads] !== `${only.threads}`)
+      return settings.map(measuredApart);
+    const python = Python.start(script, say);
+    try {
+      return [await compareSteps(only, python, { ...rounds, say })];
+    } finally {
+      python?.stop();
+    }
+  };
+}

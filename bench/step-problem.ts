@@ -1,0 +1,99 @@
+/** Training steps as `train` takes them, on images of random pixels: what the benchmarks of training share. */
+import type { ImageModel, Objective } from "varidiff/diffusion";
+import { AdamW, type AdamWOptions } from "varidiff/nn";
+import {
+  type FloatDtype,
+  type Generator,
+  noGrad,
+  randint,
+  randn,
+  Streams,
+  scope,
+  type Tensor,
+} from "varidiff/torch";
+
+/** Images of the steps that both sides must agree on: few, so that they leave no mark on the memory of those measured. */
+export const knownImages = 4;
+
+/** bench/python/steps.py has the same constants. */
+const usualOptimiser: AdamWOptions = {
+  learningRate: 2e-4,
+  betas: [0.9, 0.99],
+  epsilon: 1e-8,
+  weightDecay: 0.01,
+  warmupSteps: 0,
+  decay: "constant",
+  totalSteps: 1,
+  clipNorm: null,
+  emaRate: 0.999,
+};
+
+/** A system with its optimiser, a batch, and draws that another side can be given. */
+export abstract class StepProblem<S extends ImageModel = ImageModel> {
+  readonly system: S;
+  readonly pixels: Tensor;
+  /** For the first images, by the names that the other side knows them by. */
+  abstract readonly draws: Readonly<Record<string, Tensor>>;
+  protected readonly generator: Generator;
+  readonly #optimiser: AdamW;
+  readonly #streams = new Streams(1);
+
+  constructor(system: S, batch: number, optimiser = usualOptimiser) {
+    this.system = system;
+    system.initialise(this.#streams);
+    const generator = this.#streams.generator("data");
+    // Off the initial values: where the output convolution is zero, a mistake before it would not show.
+    for (const parameter of system.parameters())
+      scope(() => parameter.set(parameter.value.detach().add(randn(parameter.shape, generator).mul(0.02))));
+    this.pixels = randint(0, 256, [batch, ...system.shape], generator, { dtype: "uint8" }).keep();
+    this.generator = generator;
+    this.#optimiser = new AdamW(system.parameters(), optimiser);
+  }
+
+  /** The loss of images at the problem's own draws, without dropout. */
+  protected abstract knownLoss(pixels: Tensor, precision: FloatDtype): Tensor;
+
+  /** The loss of the first images at the problem's own draws, and one update by it. */
+  knownStep(precision: FloatDtype): number {
+    return scope(() => {
+      const loss = this.knownLoss(this.pixels.narrow(0, 0, knownImages), precision);
+      loss.backward();
+      this.#optimiser.step();
+      return loss.item();
+    });
+  }
+
+  /** One step with fresh draws. */
+  step(precision: FloatDtype): void {
+    scope(() => {
+      const objective = this.#objective(precision);
+      if (this.system.backward) this.system.backward(objective);
+      else objective.loss.backward();
+      this.#optimiser.step();
+    });
+  }
+
+  /** The loss alone. */
+  forward(precision: FloatDtype): void {
+    scope(() => noGrad(() => this.#objective(precision)));
+  }
+
+  #objective(precision: FloatDtype): Objective {
+    const step = this.#optimiser.count;
+    const streams = this.#streams.at(step);
+    return this.system.objective(
+      { pixels: this.pixels },
+      {
+        ...{ step, streams },
+        pass: { precision, dropout: streams.dropoutKeys() },
+        averaged: (run) => this.#optimiser.averaged(run),
+      },
+    );
+  }
+
+  dispose(): void {
+    this.system.dispose();
+    this.#optimiser.dispose();
+    for (const tensor of [this.pixels, ...Object.values(this.draws)]) tensor.dispose();
+  }
+}

@@ -1,0 +1,9 @@
+/** A training step of VWD with the published network of MNIST against the same in eager PyTorch. */
+import { ColdProblem } from "./cold-problem.js";
+import { stepBenchmark } from "./step-benchmark.js";
+
+export const vcdTrain = stepBenchmark({
+  script: "vcd_step.py",
+  problems: { "vcd-train": () => new ColdProblem() },
+  ...{ rounds: 5, warmUp: 1 },
+});
