@@ -145,6 +145,8 @@ async function sample(dir: string, options: SampleCommandOptions): Promise<void>
   });
   for (const warning of trained.warnings) process.stderr.write(`${warning}\n`);
   const asked = settingsOf(trained, options);
+  const untrained = trained.system instanceof ColdWalk ? trained.system.untrained(asked) : undefined;
+  if (untrained !== undefined) process.stderr.write(`${untrained}\n`);
   const latents = await givenLatents(trained, options);
   const source = options.reconstruct && (await openSplit(trained.config, options.reconstruct));
   const count = latents?.shape[0] ?? Math.min(asked.count, source?.length ?? asked.count);

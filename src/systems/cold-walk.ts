@@ -244,6 +244,19 @@ export abstract class ColdWalk
     );
   }
 
+  /** What the model was not trained for in samples that are drawn so, in a sentence; undefined where it was. */
+  untrained(request: Pick<SampleRequest, "sampler" | "steps" | "jump">): string | undefined {
+    const { prediction, trainedJumps, jump: unit } = this.#options;
+    if (prediction !== "previous" || this.levels === 1) return undefined;
+    const clean = request.sampler.startsWith("algorithm");
+    const { jump } = this.levelsOf(request);
+    if (trainedJumps === "one" && (clean || jump > 1))
+      return `this model was trained to go one level at a time, and is asked for ${clean ? "the clean image" : `${jump} levels`} at once: model.trainedJumps=multiples trains for that`;
+    if (trainedJumps === "multiples" && !clean && jump % unit !== 0)
+      return `this model was trained to go multiples of ${unit} levels, and is asked for ${jump} at once`;
+    return undefined;
+  }
+
   /**
    * Which levels a sample comes through in so many steps, and how many levels the network is asked to go at once: as many as
    * the model is made for where that gives these steps.

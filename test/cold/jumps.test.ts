@@ -57,3 +57,32 @@ describe("a network that is told no level but its input's", () => {
     expect(() => single.checkSampling({ sampler: "algorithm-2", steps: 1 })).not.toThrow();
   });
 });
+
+describe("what a model was not trained for is told", () => {
+  const of = (o: { readonly trainedJumps: "one" | "multiples"; readonly jump?: number }) =>
+    coldOf(stub(6), { degradation: black(6), ...o });
+  const ask = (sampler: string, jump: number) => ({ sampler, jump, steps: Math.ceil(6 / jump) });
+
+  test("of single levels: jumps, and the clean image at once", () => {
+    const single = of({ trainedJumps: "one" });
+    expect(single.untrained(ask("ancestral", 1))).toBeUndefined();
+    expect(single.untrained(ask("ancestral", 2))).toMatch(
+      /one level at a time, and is asked for 2 levels at once/,
+    );
+    expect(single.untrained(ask("algorithm-2", 1))).toMatch(/asked for the clean image at once/);
+  });
+
+  test("of multiples of 2: jumps of 3, and nothing else", () => {
+    const multiples = of({ trainedJumps: "multiples", jump: 2 });
+    expect(multiples.untrained(ask("ancestral", 2))).toBeUndefined();
+    expect(multiples.untrained(ask("ancestral", 6))).toBeUndefined();
+    expect(multiples.untrained(ask("ancestral", 3))).toMatch(
+      /multiples of 2 levels, and is asked for 3 at once/,
+    );
+  });
+
+  test("of clean images: nothing", () => {
+    const clean = coldOf(stub(6), { degradation: black(6), prediction: "x0" });
+    expect(clean.untrained(ask("algorithm-2", 3))).toBeUndefined();
+  });
+});
