@@ -1,5 +1,6 @@
 /** Cold diffusion without latents, as a config says it, with its baselines in one word. */
 import { z } from "zod";
+import { UserError } from "../errors.js";
 import { createLevelNetwork, levelNetworkSchema } from "../networks/level-networks.js";
 import { ColdDiffusion } from "./cold.js";
 import { coldModelKeys, distanceKey, lossOf, refusedKeys, walkOptions, withBaselines } from "./cold-model.js";
@@ -39,6 +40,10 @@ export function createCold(config: z.output<typeof coldModel>, context: SystemCo
   const walk = walkOptions(config, context);
   const network = createLevelNetwork(config.network, { imageChannels, height, width });
   const { prediction, inputNoise, lossWeighting, overlookedNoise, trainedLevels } = config;
+  if (trainedLevels === "without-last" && walk.degradation.levels < 2)
+    throw new UserError(
+      "expected model.trainedLevels all for a degradation of one level, got without-last: nothing would be left to train",
+    );
   const absolute = prediction === "x0" && inputNoise === 0;
   const options = {
     ...{ ...walk, network, lossWeighting, overlookedNoise },

@@ -1,6 +1,7 @@
 /** Cold diffusion's walk: images are degraded level by level, and networks lead them back. */
 import {
   type ColdSampler,
+  checkColdSampler,
   coldSamplerNamed,
   type LevelPrediction,
   levelsVisited,
@@ -236,7 +237,7 @@ export abstract class ColdWalk
   /** @throws UserError where samples cannot be drawn so */
   checkSampling(request: Pick<SampleRequest, "sampler" | "steps" | "jump">): void {
     const { sampler } = request;
-    coldSamplerNamed(sampler);
+    checkColdSampler(sampler, this);
     const { jump } = this.levelsOf(request);
     if (this.reachesAnyLevel || (jump === 1 && (sampler === "ancestral" || sampler === "redegrade"))) return;
     throw new UserError(
@@ -352,6 +353,7 @@ export abstract class ColdWalk
     },
   ): IterableIterator<Tensor> {
     const { sampler, jump = 1, latents } = o;
+    checkColdSampler(sampler, this);
     let state = x;
     yield state;
     for (const [i, visit] of levelsVisited(this.levels, { sampler, jump }).entries()) {

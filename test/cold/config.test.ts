@@ -91,6 +91,10 @@ describe("refused with the reason", () => {
       "baseline: ddpm, inputNoise: 0.1",
       /expected model\.inputNoise 0 with model\.degradation\.kind noise, .* got 0\.1/,
     ],
+    [
+      "degradation: { levels: 1 }, trainedLevels: without-last",
+      /expected model\.trainedLevels all for a degradation of one level, got without-last/,
+    ],
     ["jump: 7", /expected model\.jump of at most 6, the levels of the degradation, got 7/],
     [
       "prediction: x0, trainedJumps: multiples",

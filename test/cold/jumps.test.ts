@@ -86,3 +86,12 @@ describe("what a model was not trained for is told", () => {
     expect(clean.untrained(ask("algorithm-2", 3))).toBeUndefined();
   });
 });
+
+test.each([
+  ["redegrade", "blur", "x0", /expected model\.prediction previous for the sampler "redegrade", got x0/],
+  ["fixed-noise", "blur", "x0", /expected a degradation with noise for the sampler "fixed-noise"/],
+  ["algorithm-1", "noise", "x0", /expected a degradation without noise for the sampler "algorithm-1"/],
+] as const)("%s of %s is refused before a sample is begun", (sampler, kind, prediction, message) => {
+  const system = coldOf(stub(6), { degradation: degradationNamed(kind, 6), prediction });
+  expect(() => system.checkSampling({ sampler, steps: 6 })).toThrow(message);
+});

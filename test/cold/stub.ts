@@ -56,16 +56,22 @@ export class Stub extends Module implements LevelNetwork {
  * The same with `d (cond - x)` where it is told a target, and `e mean(prior)` where it has a latent of another size: the target
  * goes through the latent, as its mean with no variance.
  */
-export class LatentStub extends Stub implements LatentLevelNetwork {
+export class LatentStub extends Module implements LatentLevelNetwork {
   readonly latentSize: number;
+  readonly stub: Stub;
   readonly #d: number;
   readonly #e: number;
 
   constructor(o: StubOptions & { readonly d: number; readonly e: number; readonly latentSize: number }) {
-    super(o);
+    super();
+    this.stub = new Stub(o);
     this.latentSize = o.latentSize;
     this.#d = o.d;
     this.#e = o.e;
+  }
+
+  get seen(): readonly Tensor[] {
+    return this.stub.seen;
   }
 
   encode(_x: Tensor, target: Tensor): LatentPosterior {
@@ -73,9 +79,8 @@ export class LatentStub extends Stub implements LatentLevelNetwork {
     return { mean, logVariance: full(mean.shape, Number.NEGATIVE_INFINITY, { dtype: "float64" }) };
   }
 
-  // @ts-expect-error: the official stub is one network with and without a latent
-  override forward(x: Tensor, times: LevelTimes, latent: Tensor): Tensor {
-    const out = super.forward(x, times);
+  forward(x: Tensor, times: LevelTimes, latent: Tensor): Tensor {
+    const out = this.stub.forward(x, times);
     if (latent.dim(1) !== x.size / x.dim(0))
       return out.add(latent.mean([1]).mul(this.#e).reshape([-1, 1, 1, 1]));
     return out.add(latent.reshape(x.shape).sub(x).mul(this.#d));

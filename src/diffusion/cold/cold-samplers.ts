@@ -94,7 +94,6 @@ const ancestral: ColdSampler = (step) => {
 
 /** `D(xHat, to)`: the naive Algorithm 1 of Bansal et al. (2022). */
 const algorithm1: ColdSampler = (step) => {
-  deterministic(step, "algorithm-1");
   const xHat = cleanImage(step);
   return { next: at(step.degradation, xHat, step.to), xHat };
 };
@@ -109,13 +108,7 @@ const algorithm2: ColdSampler = (step) => {
 };
 
 /** Algorithm 2 of added noise, the noise taken to be the walk's first state all the way (Bansal et al., 2022). */
-const fixedNoise: ColdSampler = (step) => {
-  if (!step.degradation.noiseDeviation)
-    throw new UserError(
-      'expected a degradation with noise for the sampler "fixed-noise", got one without: take algorithm-2',
-    );
-  return renewed(step, { xHat: cleanImage(step), noise: step.start });
-};
+const fixedNoise: ColdSampler = (step) => renewed(step, { xHat: cleanImage(step), noise: step.start });
 
 /** `x - D(xHat, from) + D(xHat, to)` with one noise in both; at level 0 what is left of the image is xHat itself. */
 function renewed(
@@ -131,11 +124,7 @@ function renewed(
  * Algorithm 2 by a state in between instead of the clean image: y, which the network sees `jump` levels further down, is
  * degraded anew to the levels `from` and `to`, `x - D(y, from) + D(y, to)`.
  */
-const redegrade: ColdSampler = ({ degradation, prediction, x, from, to, jump, output }) => {
-  if (prediction !== "previous")
-    throw new UserError(
-      `expected model.prediction previous for the sampler "redegrade", got ${prediction}: take algorithm-2`,
-    );
+const redegrade: ColdSampler = ({ degradation, x, from, to, jump, output }) => {
   const seen = Math.max(from - jump, 0);
   const y = x.add(output(seen));
   return {
@@ -143,13 +132,6 @@ const redegrade: ColdSampler = ({ degradation, prediction, x, from, to, jump, ou
     ...(seen === 0 ? { xHat: y } : {}),
   };
 };
-
-function deterministic({ degradation }: ColdStep, name: string): void {
-  if (degradation.noiseDeviation)
-    throw new UserError(
-      `expected a degradation without noise for the sampler "${name}", got one with it: take ancestral or algorithm-2`,
-    );
-}
 
 const samplers: Readonly<Record<string, ColdSampler>> = {
   ancestral,
@@ -168,6 +150,27 @@ export function coldSamplerNamed(name: string): ColdSampler {
   throw new UserError(
     `expected a sampler of cold diffusion, got "${name}"${didYouMean(name, coldSamplerNames)}`,
   );
+}
+
+/** @throws UserError for a sampler that there is not, or that the model cannot be led back by */
+export function checkColdSampler(
+  name: string,
+  { degradation, prediction }: Pick<ColdStep, "degradation" | "prediction">,
+): void {
+  coldSamplerNamed(name);
+  const isNoisy = degradation.noiseDeviation !== undefined;
+  if (name === "algorithm-1" && isNoisy)
+    throw new UserError(
+      `expected a degradation without noise for the sampler "${name}", got one with it: take ancestral or algorithm-2`,
+    );
+  if (name === "fixed-noise" && !isNoisy)
+    throw new UserError(
+      `expected a degradation with noise for the sampler "${name}", got one without: take algorithm-2`,
+    );
+  if (name === "redegrade" && prediction !== "previous")
+    throw new UserError(
+      `expected model.prediction previous for the sampler "${name}", got ${prediction}: take algorithm-2`,
+    );
 }
 
 /**

@@ -3,6 +3,7 @@ export {
   type ColdSampler,
   type ColdStep,
   type ColdStepped,
+  checkColdSampler,
   cleanImage,
   coldSamplerNamed,
   coldSamplerNames,
