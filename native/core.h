@@ -94,6 +94,8 @@ napi_value toText(napi_env env, const std::string& value);
 napi_value undefined(napi_env env);
 void setProperty(napi_env env, napi_value object, const char* name, napi_value value);
 int64_t liveTensors();
+/** Whether the collector is told of the memory of tensors. */
+void setReporting(bool on);
 void disposeHandle(napi_env env, napi_value value);
 
 /** `float32[2, 3]`: what an error message says of a tensor. */

@@ -2,6 +2,7 @@
 #include "core.h"
 
 #include <ATen/Parallel.h>
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -98,6 +99,12 @@ napi_value dispose(napi_env env, Arguments& a) {
 
 napi_value disposed(napi_env env, Arguments&) { return emptyHandle(env); }
 
+/** countMemory(on): whether the collector is told of the memory of tensors made from here on. */
+napi_value countMemory(napi_env env, Arguments& a) {
+  setReporting(booleanOf(env, a[0]));
+  return undefined(env);
+}
+
 napi_value live(napi_env env, Arguments&) { return toNumber(env, static_cast<double>(liveTensors())); }
 
 /** mapFile(path): the whole file as uint8[bytes], mapped privately: nothing is read before it is used. */
@@ -118,8 +125,11 @@ napi_value mapFile(napi_env env, Arguments& a) {
   return wrap(env, at::from_blob(data, {static_cast<int64_t>(size)}, [size](void* p) { munmap(p, size); }, at::kByte));
 }
 
+/** Also of OpenBLAS where that does the matrix products: it takes no orders from libtorch and would use every core. */
 napi_value setThreads(napi_env env, Arguments& a) {
-  at::set_num_threads(static_cast<int>(integerOf(env, a[0])));
+  const auto count = static_cast<int>(integerOf(env, a[0]));
+  at::set_num_threads(count);
+  if (void* blas = dlsym(RTLD_DEFAULT, "openblas_set_num_threads")) reinterpret_cast<void (*)(int)>(blas)(count);
   return undefined(env);
 }
 
@@ -138,6 +148,7 @@ void defineTensor(napi_env env, napi_value exports) {
   define<text>(env, exports, "describe");
   define<dispose>(env, exports, "dispose");
   define<disposed>(env, exports, "disposedHandle");
+  define<countMemory>(env, exports, "countMemory");
   define<live>(env, exports, "liveTensors");
   define<mapFile>(env, exports, "mapFile");
   define<setThreads>(env, exports, "setThreads");

@@ -24,6 +24,7 @@ export interface Native {
   describe(tensor: Handle): string;
   dispose(tensors: readonly Handle[]): void;
   disposedHandle(): Handle;
+  countMemory(on: boolean): void;
   liveTensors(): number;
   mapFile(path: string): Handle;
   setThreads(count: number): void;

@@ -67,6 +67,7 @@ function gather(value: unknown, into: Set<Scoped>): void {
 export function scope<R>(run: () => R): R {
   const outer = current;
   const made: Scoped[] = [];
+  if (!outer) native().countMemory(false);
   current = made;
   let survivors: Set<Scoped> | undefined;
   try {
@@ -84,6 +85,7 @@ export function scope<R>(run: () => R): R {
       else if (!tensor.kept && !isReleased(tensor)) dead.push(tensor);
     }
     release(dead);
+    if (!outer) native().countMemory(true);
   }
 }
 

@@ -1,5 +1,6 @@
 /** Who frees a tensor: scopes, the collector in a loop that never yields, and both at once under stress. */
 import fs from "node:fs";
+import { constants, PerformanceObserver } from "node:perf_hooks";
 import v8 from "node:v8";
 import vm from "node:vm";
 import { Worker } from "node:worker_threads";
@@ -113,6 +114,37 @@ describe("without a scope", () => {
     expect(liveTensors() - before).toBe(100);
     expect(held.map((t) => t.item())).toEqual(Array.from({ length: 100 }, (_, i) => i));
   });
+});
+
+/** Full collections while `run` runs. */
+async function collectionsDuring(run: () => void): Promise<number> {
+  let found = 0;
+  const count = (entries: readonly object[]) => {
+    for (const { detail } of entries as { detail: { kind: number } }[])
+      if (detail.kind === constants.NODE_PERFORMANCE_GC_MAJOR) found += 1;
+  };
+  const observer = new PerformanceObserver((list) => count(list.getEntries()));
+  observer.observe({ entryTypes: ["gc"] });
+  run();
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  count(observer.takeRecords());
+  observer.disconnect();
+  return found;
+}
+
+test("tensors outside of scopes press the collector to work; those inside, freed anyway, do not", async () => {
+  const make = () => {
+    for (let i = 0; i < 20; i++) zeros([2 ** 21]); // 8 MB
+  };
+  const loose = await collectionsDuring(() => {
+    for (let i = 0; i < 10; i++) make();
+  });
+  collect();
+  const scoped = await collectionsDuring(() => {
+    for (let i = 0; i < 10; i++) scope(make);
+  });
+  expect(loose).toBeGreaterThan(5);
+  expect(scoped).toBeLessThan(3);
 });
 
 test("scopes, disposal and collections at random lose no tensor and free none twice", () => {
