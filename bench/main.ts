@@ -4,6 +4,7 @@ import { type Benchmark, type Both, machine, type Result } from "./benchmark.js"
 import { guidedStep } from "./guided-step.js";
 import { memory } from "./memory.js";
 import { opOverhead } from "./op-overhead.js";
+import { startUp } from "./start-up.js";
 import { trainStep } from "./train-step.js";
 import { vcdTrain } from "./vcd-train.js";
 
@@ -14,6 +15,7 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
   "guided-step": guidedStep,
   "vcd-train": vcdTrain,
   memory,
+  "start-up": startUp,
 };
 
 /** Ours, theirs and theirs over ours. */
