@@ -11,7 +11,7 @@
 namespace varidiff {
 
 /** What an External points to; the first word of each, so that a wrong handle is an error and not a crash. */
-enum class Kind : uint64_t { Tensor = 0x76617269'74656e73, Generator = 0x76617269'67656e00, Module = 0x76617269'6d6f6400 };
+enum class Kind : uint64_t { Tensor = 0x76617269'74656e73, Generator = 0x76617269'67656e00, Module = 0x76617269'6d6f6400, Graph = 0x76617269'67726100 };
 
 struct Handle {
   Kind kind;
@@ -136,5 +136,9 @@ void defineAutograd(napi_env env, napi_value exports);
 void defineRandom(napi_env env, napi_value exports);
 void defineScript(napi_env env, napi_value exports);
 void defineProfile(napi_env env, napi_value exports);
+void defineCuda(napi_env env, napi_value exports);
+#ifdef VARIDIFF_CUDA
+void defineCudaGraph(napi_env env, napi_value exports);
+#endif
 
 }  // namespace varidiff

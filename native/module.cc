@@ -35,5 +35,9 @@ NAPI_MODULE_INIT() {
   defineRandom(env, exports);
   defineScript(env, exports);
   defineProfile(env, exports);
+  defineCuda(env, exports);
+#ifdef VARIDIFF_CUDA
+  defineCudaGraph(env, exports);
+#endif
   return exports;
 }

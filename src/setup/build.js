@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import fs from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
+import { cudaHeaders } from "./cuda-headers.js";
 import { compareVersions } from "./libtorch.js";
 import { builtAddon, nativeBuildFolders, packageRoot } from "./locate.js";
 import { createReporter } from "./report.js";
@@ -120,12 +121,14 @@ export async function compilerVersion() {
 function flagsFor(libtorch, compiler, root) {
   const { include_dir: nodeHeaders } = createRequire(path.join(root, "package.json"))("node-api-headers");
   const newHeaders = compareVersions(libtorch.version, "2.10") >= 0 && compareVersions(compiler, "10") >= 0;
+  const cuda = cudaHeaders(libtorch);
   return [
     newHeaders ? "-std=c++20" : "-std=c++17",
     ...codeFlags.split(" "),
     `-DNAPI_VERSION=${experimentalNodeApi}`,
     `-D_GLIBCXX_USE_CXX11_ABI=${libtorch.cxx11Abi}`,
     ...[path.join(root, "native"), nodeHeaders, ...libtorch.includes].map((folder) => `-I${folder}`),
+    ...(cuda === undefined ? [] : ["-DVARIDIFF_CUDA", `-I${cuda}`]),
   ];
 }
 
