@@ -3,6 +3,7 @@ import { type Dtype, dtypeCode } from "./dtype.js";
 import { native } from "./native.js";
 import { operator } from "./operator.js";
 import type { Generator } from "./random.js";
+import { meetsHost } from "./seal.js";
 import { type Shape, Tensor, type TypedArray } from "./tensor.js";
 
 export interface TensorOptions {
@@ -65,10 +66,12 @@ export function zerosLike(tensor: Tensor): Tensor {
 
 /** Standard normal draws. */
 export function randn(shape: Shape, generator: Generator, options: TensorOptions = {}): Tensor {
+  meetsHost("a draw");
   return op.randn(shape, generator, ...optionArguments(options));
 }
 /** Uniform draws in [0, 1). */
 export function rand(shape: Shape, generator: Generator, options: TensorOptions = {}): Tensor {
+  meetsHost("a draw");
   return op.rand(shape, generator, ...optionArguments(options));
 }
 /** Uniform whole numbers in [low, high). */
@@ -79,10 +82,12 @@ export function randint(
   generator: Generator,
   options: TensorOptions = {},
 ): Tensor {
+  meetsHost("a draw");
   return op.randint(low, high, shape, generator, ...optionArguments({ dtype: "int64", ...options }));
 }
 /** A uniform permutation of 0 .. n - 1, int64. */
 export function randperm(n: number, generator: Generator, options: TensorOptions = {}): Tensor {
+  meetsHost("a draw");
   return op.randperm(n, generator, ...optionArguments({ dtype: "int64", ...options }));
 }
 
@@ -129,6 +134,7 @@ export function fromTypedArray(values: TypedArray, shape: Shape): Tensor {
 
 /** Bytes in row-major order as a tensor of `dtype`, copied. */
 export function fromBytes(bytes: ArrayBufferView, dtype: Dtype, shape: Shape): Tensor {
+  meetsHost("a tensor made of numbers");
   return new Tensor(native().fromBytes(bytes, dtypeCode(dtype), shape));
 }
 

@@ -3,7 +3,7 @@ import fs from "node:fs";
 import os from "node:os";
 import { UserError } from "../errors.js";
 import type { FloatDtype } from "./dtype.js";
-import { native } from "./native.js";
+import { native, nativeCuda } from "./native.js";
 
 /** libtorch's version and what it was built with. */
 export function torchVersion(): {
@@ -72,4 +72,34 @@ export function resolveDevice(device: string): string {
 export function resolvePrecision(precision: "auto" | FloatDtype, device: string): FloatDtype {
   if (precision !== "auto") return precision;
   return device.startsWith("cuda") || hasFastBfloat16() ? "bfloat16" : "float32";
+}
+
+/** The number of a CUDA device. @throws UserError where `device` is none that is there */
+export function cudaIndex(device: string): number {
+  const [kind, index] = resolveDevice(device).split(":");
+  if (kind !== "cuda") throw new UserError(`expected a CUDA device (cuda or cuda:N), got "${device}"`);
+  return Number(index);
+}
+
+/** Waits for all work of a device; that of the CPU is always done. */
+export function synchronise(device: string): void {
+  if (device !== "cpu") native().synchronise(cudaIndex(device));
+}
+
+/** The name of a CUDA device, e.g. `NVIDIA H200`. */
+export function deviceName(device: string): string {
+  const index = cudaIndex(device);
+  return nativeCuda().deviceName(index);
+}
+
+/** Largest number of bytes that tensors took on a CUDA device at once, since the start or `resetPeakDeviceMemory`. */
+export function peakDeviceMemory(device: string): number {
+  const index = cudaIndex(device);
+  return nativeCuda().peakDeviceBytes(index);
+}
+
+/** From now on: the peak becomes what is taken at present. */
+export function resetPeakDeviceMemory(device: string): void {
+  const index = cudaIndex(device);
+  nativeCuda().resetPeakDeviceBytes(index);
 }

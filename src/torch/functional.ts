@@ -1,6 +1,7 @@
 /** Operators of networks that are functions rather than methods: convolution, pooling, linear maps, normalisation, dropout. */
 import { operator } from "./operator.js";
 import type { DropoutKeys } from "./random.js";
+import { meetsHost } from "./seal.js";
 import type { Tensor } from "./tensor.js";
 
 const op = {
@@ -87,5 +88,7 @@ export function scaledSoftmax(
 
 /** Inverted dropout with a mask that is a function of the key alone; the identity where `keys` is absent. */
 export function dropout(x: Tensor, rate: number, keys: DropoutKeys | undefined): Tensor {
-  return keys && rate > 0 ? op.dropout(x, rate, keys.next()) : x;
+  if (!keys || rate === 0) return x;
+  meetsHost("dropout");
+  return op.dropout(x, rate, keys.next());
 }

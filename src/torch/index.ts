@@ -12,6 +12,7 @@ export {
   withoutAutocast,
 } from "./autograd.js";
 export * from "./create.js";
+export { CudaGraph } from "./cuda-graph.js";
 export * from "./device.js";
 export type { Dtype, FloatDtype } from "./dtype.js";
 export * from "./functional.js";
@@ -21,4 +22,5 @@ export { type DropoutKeys, Generator, Streams } from "./random.js";
 export { fromStored, loadTensors, saveTensors, toStored } from "./safetensors.js";
 export { liveTensors, scope } from "./scope.js";
 export { loadScript, ScriptModule } from "./script.js";
+export { withoutHost } from "./seal.js";
 export { type MemoryFormat, type Shape, Tensor, type TypedArray } from "./tensor.js";

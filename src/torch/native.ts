@@ -58,6 +58,21 @@ export interface Native {
   runScript(module: Handle, method: string, ...inputs: (Handle | boolean)[]): Handle[];
   startProfile(): void;
   stopProfile(): [name: string, calls: number, seconds: number][];
+  synchronise(device: number): void;
+}
+
+/** What it exports besides where it was built with CUDA's headers. */
+export interface NativeCuda extends Native {
+  deviceName(device: number): string;
+  peakDeviceBytes(device: number): number;
+  resetPeakDeviceBytes(device: number): void;
+  makeGraph(device: number): Handle;
+  enterGraphStream(graph: Handle): void;
+  leaveGraphStream(graph: Handle): void;
+  beginCapture(graph: Handle): void;
+  endCapture(graph: Handle): void;
+  replayGraph(graph: Handle): void;
+  resetGraph(graph: Handle): void;
 }
 
 let loaded: Native | undefined;
@@ -84,6 +99,16 @@ export function native(): Native {
     );
   }
   return loaded;
+}
+
+/** The addon with what CUDA's headers are needed for. @throws UserError where they were not there as it was built */
+export function nativeCuda(): NativeCuda {
+  const bridge = native();
+  if (!("makeGraph" in bridge))
+    throw new UserError(
+      "expected a bridge built with CUDA's headers, got one without: set CUDA_HOME to a toolkit of libtorch's CUDA version, then run `npx varidiff setup`",
+    );
+  return bridge as NativeCuda;
 }
 
 /**

@@ -3,6 +3,7 @@ import { type Dtype, dtypeCode, dtypeName } from "./dtype.js";
 import { type Handle, native } from "./native.js";
 import { operator, operatorMany, wrapWith } from "./operator.js";
 import { enterScope, isReleased, release } from "./scope.js";
+import { meetsHost } from "./seal.js";
 
 export type Shape = readonly number[];
 /** Typed arrays that hold a tensor's elements. */
@@ -192,12 +193,14 @@ export class Tensor {
 
   /** The single element of a tensor of one element. Waits for the device. */
   item(): number {
+    meetsHost("a number read from a tensor");
     return native().item(this.handle);
   }
 
   /** All elements in row-major order, in the typed array of the dtype (bfloat16 and float16 as float32, bool as 0 and 1). */
   toTypedArray(): TypedArray {
     const { dtype } = this;
+    meetsHost("numbers read from a tensor");
     if (dtype === "bfloat16" || dtype === "float16")
       return new Float32Array(native().toBytes(this.to("float32").handle));
     const buffer = native().toBytes(this.handle);
@@ -479,6 +482,7 @@ export class Tensor {
   }
   /** On another device, in another dtype where given. */
   toDevice(device: string, dtype: Dtype = this.dtype): Tensor {
+    meetsHost("a tensor moved between devices");
     return op.toDevice(this, device, dtypeCode(dtype));
   }
   /**
