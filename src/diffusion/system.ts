@@ -87,6 +87,23 @@ export interface ImageModel extends Module {
   restoreTrainState?(state: ReadonlyMap<string, Tensor>): void;
 }
 
+/** What the objective of a step is computed from, by name, on the model's device. */
+export type StepInputs = Readonly<Record<string, Tensor>>;
+
+/**
+ * A model whose objective is a function of tensors on its device alone, everything drawn beforehand: what a CUDA graph can
+ * hold of a training step. `objective(batch, context)` is `objectiveOf(stepInputs(batch, context), context.pass)`.
+ */
+export interface CapturableModel extends ImageModel {
+  stepInputs(batch: Batch, context: StepContext): StepInputs;
+  objectiveOf(inputs: StepInputs, pass: Pass): Objective;
+}
+
+/** Whether training steps of `model` can be captured, as far as its kind goes. */
+export function isCapturable(model: ImageModel): model is CapturableModel {
+  return "stepInputs" in model && "objectiveOf" in model;
+}
+
 /** A diffusion model: its forward process, its networks and its objective. */
 export interface DiffusionSystem<S extends SampleView = SampleView> extends ImageModel {
   /** uint8 pixels to the system's own range, float. */

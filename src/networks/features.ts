@@ -1,5 +1,5 @@
 /** Features of time and of fine detail that networks are fed. */
-import { arange, cat, type Tensor, tensor, zeros } from "../torch/index.js";
+import { arange, cat, full, stack, type Tensor, zeros } from "../torch/index.js";
 
 /**
  * Sinusoidal embedding of `tau` `[...]`, `[..., dim]`: `arg_j = 1000 tau exp(-j ln(10000) / (half - 1))`, all sines first,
@@ -41,10 +41,9 @@ export function stepEmbedding(t: Tensor, dim: number): Tensor {
 export function fourierFeatures(z: Tensor, exponents: readonly number[]): Tensor {
   const count = exponents.length;
   const [batch, channels, ...rest] = z.shape as [number, number, ...number[]];
-  const w = tensor(
-    exponents.map((n) => 2 * Math.PI * 2 ** n),
-    { dtype: "float64" },
-  ).toDevice(z.device, z.dtype);
+  // Filled in one by one on the device: numbers brought there would be waited for.
+  const options = { dtype: "float64", device: z.device } as const;
+  const w = stack(exponents.map((n) => full([], 2 * Math.PI * 2 ** n, options))).to(z.dtype);
   const args = z
     .unsqueeze(2)
     .mul(w.reshape([1, 1, count, ...rest.map(() => 1)]))

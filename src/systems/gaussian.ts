@@ -133,10 +133,19 @@ export abstract class GaussianDiffusion<D extends GaussianDraws = GaussianDraws>
 
   // ---- the bound
 
-  /** `-log p(x | z_0)` per image, nats: z_0 / alpha_0 = f + exp(gamma_0 / 2) eps_0 (VDM, eq. 8), f the clean mean of z_0. */
-  protected reconstruction(x: Tensor, f: Tensor, gamma0: Tensor, eps0: Tensor): Tensor {
+  /**
+   * `-log p(x | z_0)` per image, nats: z_0 / alpha_0 = f + exp(gamma_0 / 2) eps_0 (VDM, eq. 8), f the clean mean of z_0.
+   * `largest` of gamma_0 where that is known without reading it.
+   */
+  protected reconstruction(
+    x: Tensor,
+    f: Tensor,
+    gamma0: Tensor,
+    eps0: Tensor,
+    options: { readonly largest?: number | undefined } = {},
+  ): Tensor {
     const y = f.add(gamma0.div(2).exp().to(f.dtype).mul(eps0));
-    return perExample(pixelLogLikelihood(x, y, gamma0, this.levels))
+    return perExample(pixelLogLikelihood(x, y, gamma0, this.levels, options))
       .neg()
       .to(gamma0.dtype);
   }

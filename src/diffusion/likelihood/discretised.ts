@@ -45,10 +45,16 @@ function windowRadius(gamma0: number, levels: number): number {
  * value is computed by itself, because a rare draw can put it outside the window.
  *
  * @param x whole numbers 0 .. V - 1; @param y `z_0 / alpha_0`, same shape; @param gamma0 `[1]`, or of x's rank
- * and a shape that broadcasts to x's
+ * and a shape that broadcasts to x's; @param largest of gamma0, read from it where absent, which waits for the device
  */
-export function pixelLogLikelihood(x: Tensor, y: Tensor, gamma0: Tensor, levels: number): Tensor {
-  const radius = windowRadius(gamma0.max().item(), levels);
+export function pixelLogLikelihood(
+  x: Tensor,
+  y: Tensor,
+  gamma0: Tensor,
+  levels: number,
+  { largest = gamma0.max().item() }: { readonly largest?: number | undefined } = {},
+): Tensor {
+  const radius = windowRadius(largest, levels);
   if (2 * radius + 1 >= levels)
     return pixelLogProbabilities(y, gamma0, levels).gather(-1, x.to("int64").unsqueeze(-1)).squeeze(-1);
   const offsets = arange(-radius, radius + 1, 1, { dtype: y.dtype, device: y.device });

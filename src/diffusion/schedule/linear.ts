@@ -18,6 +18,10 @@ export class FixedLinear extends NoiseSchedule {
     this.#range = gammaMax - gammaMin;
   }
 
+  override get start(): number {
+    return this.#min;
+  }
+
   at(t: Tensor): ScheduleValue {
     return { gamma: t.mul(this.#range).add(this.#min), dGamma: constantLike(t, this.#range) };
   }
@@ -30,6 +34,10 @@ export class Polynomial10 extends NoiseSchedule {
   constructor(ends: ScheduleEnds) {
     super();
     this.#ends = ends;
+  }
+
+  override get start(): number {
+    return this.#ends.gammaMin;
   }
 
   at(t: Tensor): ScheduleValue {

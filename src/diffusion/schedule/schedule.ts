@@ -1,6 +1,6 @@
 /** What a noise schedule is: gamma(t) = -log SNR(t), increasing, differentiable twice over. */
 import { Module, type Parameter } from "../../nn/index.js";
-import { type Tensor, tensor } from "../../torch/index.js";
+import { linspace, type Tensor } from "../../torch/index.js";
 
 /** gamma and its derivative at some times, both differentiable in the schedule's parameters. */
 export interface ScheduleValue {
@@ -32,9 +32,14 @@ export abstract class NoiseSchedule extends Module {
     return undefined;
   }
 
+  /** gamma(0) where it is a constant. */
+  get start(): number | undefined {
+    return undefined;
+  }
+
   /** gamma(0) and gamma(1), each float64 [1]. */
   ends(device = "cpu"): { readonly gamma0: Tensor; readonly gamma1: Tensor } {
-    const { gamma } = this.at(tensor([0, 1], { dtype: "float64", device }));
+    const { gamma } = this.at(linspace(0, 1, 2, { dtype: "float64", device })); // made on the device, without a wait for it
     return { gamma0: gamma.narrow(0, 0, 1), gamma1: gamma.narrow(0, 1, 1) };
   }
 }
