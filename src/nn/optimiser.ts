@@ -1,5 +1,6 @@
 /** AdamW with the moving average of the weights, clipping and the learning rate's course, as one object. */
-import { call, clearGradients, noGrad, stack, type Tensor, zerosLike } from "../torch/index.js";
+import { call, clearGradients, noGrad, type Tensor, zerosLike } from "../torch/index.js";
+import { FusedUpdate, gradientNorm } from "./fused-update.js";
 import { companions, type Parameter } from "./module.js";
 
 export interface AdamWOptions {
@@ -85,6 +86,7 @@ export class AdamW {
   /** Steps that were taken before each parameter's first gradient; NaN while there was none. */
   readonly begun: number[];
   readonly #factors: readonly number[];
+  #fused: FusedUpdate | undefined;
 
   /** `factors`: of each parameter's learning rate, 1 where absent. */
   constructor(parameters: readonly Parameter[], options: AdamWOptions, factors: readonly number[] = []) {
@@ -112,40 +114,65 @@ export class AdamW {
    * 0; those that require none (frozen ones) stay exactly as they are.
    */
   step(): { readonly learningRate: number } {
-    const { betas, epsilon, weightDecay, clipNorm } = this.options;
-    const { learningRate } = this;
-    const before = this.count;
-    this.count += 1;
-    const emaRate = emaRateAt(this.count, this.options);
-    for (const [i, { value }] of this.parameters.entries())
-      if (Number.isNaN(this.begun[i]) && value.grad) this.begun[i] = before;
-    noGrad(() => {
-      const values = this.parameters.map((p) => p.value);
-      const gradients = values.map((value) => value.grad ?? zerosLike(value));
-      const scale = clipNorm === null ? 1 : Math.min(1, clipNorm / (globalNorm(gradients) + 1e-12));
-      const decays = this.parameters.map((p) => (p.decay && p.value.requiresGrad ? weightDecay : 0));
-      for (const { factor, begun, members } of this.#groups()) {
-        const of = <T>(all: readonly T[]): T[] => members.map((i) => all[i] as T);
-        call(
-          "varidiff::adamw_",
-          of(values),
-          of(gradients),
-          of(this.first),
-          of(this.second),
-          of(this.average),
-          of(decays),
-          this.count - begun,
-          learningRate * factor,
-          betas[0],
-          betas[1],
-          epsilon,
-          emaRate,
-          scale,
-        );
-      }
-      clearGradients(values);
-    });
+    const learningRate = this.prepare();
+    this.apply();
     return { learningRate };
+  }
+
+  /**
+   * From now on libtorch's fused kernels do the update, and what changes from step to step lies on the device: `apply` can
+   * be part of a CUDA graph.
+   * @throws UserError where libtorch has none (before 2.4), or with an `emaRamp`
+   */
+  fuse(): void {
+    this.#fused ??= new FusedUpdate(this, this.#factors);
+  }
+
+  /** The host's part of a step: counts it. Returns its learning rate. */
+  prepare(): number {
+    const { learningRate } = this;
+    this.#fused?.prepare(learningRate);
+    this.count += 1;
+    return learningRate;
+  }
+
+  /** The device's part of the step that was prepared. */
+  apply(): void {
+    for (const [i, { value }] of this.parameters.entries())
+      if (Number.isNaN(this.begun[i]) && value.grad) this.begun[i] = this.count - 1;
+    noGrad(() => {
+      if (this.#fused) this.#fused.apply();
+      else this.#update();
+      clearGradients(this.parameters.map((p) => p.value));
+    });
+  }
+
+  #update(): void {
+    const { betas, epsilon, weightDecay, clipNorm } = this.options;
+    const emaRate = emaRateAt(this.count, this.options);
+    const values = this.parameters.map((p) => p.value);
+    const gradients = values.map((value) => value.grad ?? zerosLike(value));
+    const scale = clipNorm === null ? 1 : Math.min(1, clipNorm / (globalNorm(gradients) + 1e-12));
+    const decays = this.parameters.map((p) => (p.decay && p.value.requiresGrad ? weightDecay : 0));
+    for (const { factor, begun, members } of this.#groups()) {
+      const of = <T>(all: readonly T[]): T[] => members.map((i) => all[i] as T);
+      call(
+        "varidiff::adamw_",
+        of(values),
+        of(gradients),
+        of(this.first),
+        of(this.second),
+        of(this.average),
+        of(decays),
+        this.count - begun,
+        learningRateAt(this.count - 1, this.options) * factor,
+        betas[0],
+        betas[1],
+        epsilon,
+        emaRate,
+        scale,
+      );
+    }
   }
 
   /** The parameters that have begun, by what the kernel is told of them. */
@@ -184,11 +211,11 @@ export class AdamW {
 
   dispose(): void {
     for (const tensor of [...this.first, ...this.second, ...this.average]) tensor.dispose();
+    this.#fused?.dispose();
   }
 }
 
 /** The L2 norm of all gradients together. */
 export function globalNorm(gradients: readonly Tensor[]): number {
-  const norms = call("aten::_foreach_norm.Scalar", gradients, 2) as Tensor[];
-  return stack(norms).square().sum().sqrt().item(); // one wait for the device, not one a parameter
+  return gradientNorm(gradients).item(); // one wait for the device, not one a parameter
 }
