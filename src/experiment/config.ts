@@ -28,6 +28,8 @@ const common = {
       minutes: z.number().positive().nullable().default(null),
       batchSize: positive.default(128),
       seed: z.number().int().min(0).default(1),
+      /** Steps as a CUDA graph, for models and optimisers that can: see docs/gpu.md. */
+      graph: z.enum(["off", "on"]).default("off"),
       /** A run whose averaged weights this one starts from, by name; what it lacks is drawn. */
       from: z.string().nullable().default(null),
       /** Trains only the parameters whose names begin so, e.g. `[schedule]`; all where empty. */

@@ -1,4 +1,5 @@
 /** Experiments: configs, runs, checkpoints, training, evaluation and drawing. */
+export { CapturedStep } from "./captured-step.js";
 export {
   type Checkpoint,
   listCheckpoints,

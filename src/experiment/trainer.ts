@@ -1,9 +1,10 @@
 /** One training step after another, and the state between two of them. Knows nothing of files. */
 import { BatchOrder, type ImageSource } from "../data/index.js";
-import type { DiffusionSystem, ImageModel } from "../diffusion/system.js";
+import type { Batch, DiffusionSystem, ImageModel, Objective, StepContext } from "../diffusion/system.js";
 import { UserError } from "../errors.js";
 import { AdamW } from "../nn/index.js";
 import { noGrad, Streams, scope, stack, type Tensor, tensor, zeros } from "../torch/index.js";
+import { CapturedStep } from "./captured-step.js";
 import type { Config } from "./config.js";
 import { type Machine, readBatch } from "./experiment.js";
 
@@ -52,6 +53,7 @@ export class Trainer<S extends ImageModel = DiffusionSystem> {
   readonly #source: ImageSource;
   readonly #order: BatchOrder;
   readonly #streams: Streams;
+  readonly #captured: CapturedStep | undefined;
   #sums: Tensor | undefined;
   #termNames: readonly string[] = [];
   #summed = 0;
@@ -75,6 +77,7 @@ export class Trainer<S extends ImageModel = DiffusionSystem> {
     });
     this.optimiser = new AdamW(system.parameters(), { ...optimiser, totalSteps: steps }, factors);
     this.#freeze();
+    if (config.train.graph === "on") this.#captured = new CapturedStep(system, this.optimiser, machine);
   }
 
   /** Keeps everything as it is but what `train.only` names. */
@@ -100,18 +103,27 @@ export class Trainer<S extends ImageModel = DiffusionSystem> {
     scope(() => {
       const streams = this.#streams.at(k);
       const batch = readBatch(this.#source, indices, { config: this.#config, device, augmentWith: streams });
-      const objective = this.system.objective(batch, {
+      const { objective, learningRate } = this.#take(batch, {
         step: k,
         streams,
         pass: { precision, dropout: streams.dropoutKeys() },
         averaged: (run) => this.optimiser.averaged(run),
       });
-      if (this.system.backward) this.system.backward(objective);
-      else objective.loss.backward();
-      this.#learningRate = this.optimiser.step().learningRate;
+      this.#learningRate = learningRate;
       noGrad(() => this.#note(objective.perExample, objective.terms));
     });
     return indices.length;
+  }
+
+  #take(
+    batch: Batch,
+    context: StepContext,
+  ): { readonly objective: Objective; readonly learningRate: number } {
+    if (this.#captured) return this.#captured.take(batch, context);
+    const objective = this.system.objective(batch, context);
+    if (this.system.backward) this.system.backward(objective);
+    else objective.loss.backward();
+    return { objective, ...this.optimiser.step() };
   }
 
   /** Sums on the device: reading a number would wait for it. */
@@ -202,6 +214,7 @@ export class Trainer<S extends ImageModel = DiffusionSystem> {
   }
 
   dispose(): void {
+    this.#captured?.dispose();
     this.#sums?.dispose();
     this.optimiser.dispose();
   }

@@ -1,5 +1,5 @@
 /** VDM: Variational Diffusion Models (Kingma, Salimans, Poole, Ho, 2021; equation numbers of arXiv 2107.00630v6). */
-import type { Denoiser } from "../diffusion/denoiser.js";
+import type { Denoiser, Pass } from "../diffusion/denoiser.js";
 import { NoiseLevel, perImage, Transition } from "../diffusion/level.js";
 import { type Bound, perExample, priorDivergence } from "../diffusion/likelihood/bound.js";
 import { encodePixels } from "../diffusion/likelihood/discretised.js";
@@ -9,11 +9,14 @@ import { thresholded } from "../diffusion/sampler/index.js";
 import type { NoiseSchedule, ScheduleValue } from "../diffusion/schedule/index.js";
 import type {
   Batch,
+  CapturableModel,
   FlowContext,
   FlowLikelihood,
   GivenFlow,
   Objective,
   SharedSchedule,
+  StepContext,
+  StepInputs,
 } from "../diffusion/system.js";
 import { discretiseTimes } from "../diffusion/times.js";
 import type { Parameter } from "../nn/index.js";
@@ -56,7 +59,7 @@ interface Leaves {
   readonly diffusionBits: Tensor;
 }
 
-export class VDM extends GaussianDiffusion implements SharedSchedule, FlowLikelihood {
+export class VDM extends GaussianDiffusion implements SharedSchedule, FlowLikelihood, CapturableModel {
   readonly schedule: NoiseSchedule;
   readonly denoiser: Denoiser;
   readonly #scheduleGradient: "bound" | "minimum-variance";
@@ -91,7 +94,7 @@ export class VDM extends GaussianDiffusion implements SharedSchedule, FlowLikeli
     const { gamma0, gamma1 } = this.schedule.ends(x.device);
 
     // 1. Reconstruction: -log p(x | z_0)
-    const reconstruction = this.reconstruction(x, f, gamma0, eps0);
+    const reconstruction = this.reconstruction(x, f, gamma0, eps0, { largest: this.schedule.start });
 
     // 2. Prior: KL(q(z_1 | x) || N(0, I))
     const prior = priorDivergence(f, gamma1);
@@ -122,6 +125,17 @@ export class VDM extends GaussianDiffusion implements SharedSchedule, FlowLikeli
     const f = this.encode(batch.pixels);
     const eps = randn(f.shape, streams.generator("noise"), { dtype: f.dtype }).toDevice(f.device);
     return this.levelsAt(t, f, this.schedule).level.diffuse(f, eps);
+  }
+
+  stepInputs({ pixels, condition }: Batch, { streams }: StepContext): StepInputs {
+    const x = this.float(pixels);
+    return { x, ...this.draw(x, streams), ...(condition ? { condition } : {}) };
+  }
+
+  objectiveOf({ x, t, eps, eps0, condition }: StepInputs, pass: Pass): Objective {
+    if (!x || !t || !eps || !eps0)
+      throw new Error("expected the inputs of a step by the names x, t, eps, eps0");
+    return this.objectiveAt(x, { t, eps, eps0 }, { pass, condition });
   }
 
   override objectiveAt(x: Tensor, draws: GaussianDraws, options: EvaluationOptions): Objective {
