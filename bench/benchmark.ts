@@ -1,6 +1,6 @@
 /** What a benchmark is and what it gives; the machine it ran on. */
 import os from "node:os";
-import { torchVersion } from "varidiff/torch";
+import { deviceName, torchVersion } from "varidiff/torch";
 
 /** Of both sides; theirs is null where it is not installed. */
 export interface Both {
@@ -19,7 +19,7 @@ export interface Result {
   /** The quartiles of the ratio over rounds. */
   readonly spread: readonly [number, number] | null;
   readonly unit: string;
-  /** Largest resident sizes of both processes, MB, where these matter. */
+  /** Largest resident sizes of both processes, or what their tensors took on the GPU, MB, where these matter. */
   readonly memory?: Both;
   /** Seconds of processor time of one run, which other work on the machine disturbs less; where they matter. */
   readonly processor?: Both;
@@ -32,11 +32,19 @@ export type Measurement = Omit<Result, "machine">;
 /** Tells the user what is going on. */
 export type Say = (line: string) => void;
 
-/** Measures those of its rows whose names are wanted. */
-export type Benchmark = (say: Say, wanted: (name: string) => boolean) => Promise<Measurement[]>;
+/** What both sides compute on. */
+export type BenchDevice = "cpu" | "cuda";
 
-/** Processor, its number of threads, Node and libtorch. */
-export function machine(): string {
+/** Measures those of its rows whose names are wanted. */
+export type Benchmark = (
+  say: Say,
+  wanted: (name: string) => boolean,
+  device: BenchDevice,
+) => Promise<Measurement[]>;
+
+/** Processor, its number of threads, the GPU where it is what is measured, Node and libtorch. */
+export function machine(device: BenchDevice): string {
   const processors = os.cpus();
-  return `${processors.length} x ${processors[0]?.model.trim()}, Node ${process.versions.node}, libtorch ${torchVersion().torch}`;
+  const gpu = device === "cuda" ? `${deviceName(device)}, ` : "";
+  return `${gpu}${processors.length} x ${processors[0]?.model.trim()}, Node ${process.versions.node}, libtorch ${torchVersion().torch}`;
 }

@@ -14,16 +14,17 @@ const knownLevels = [1, 6, 3, 4];
 export class ColdProblem extends StepProblem<VariationalColdDiffusion> {
   readonly draws: { readonly level: Tensor; readonly overlooked: Tensor; readonly epsilon: Tensor };
 
-  constructor() {
+  constructor(device = "cpu") {
     const config = loadConfig(configSchema, { file, overrides: [] });
     const { system } = buildModel(config, shape);
     if (!(system instanceof VariationalColdDiffusion))
       throw new Error(`expected a model with latents in ${file}`);
-    super(system, config.train.batchSize, { ...config.optimiser, totalSteps: config.train.steps });
+    const optimiser = { ...config.optimiser, totalSteps: config.train.steps };
+    super(system, config.train.batchSize, { optimiser, device });
     this.draws = {
-      level: fromTypedArray(Float64Array.from(knownLevels), [knownImages]).to("int64").keep(),
-      overlooked: randn([knownImages, ...shape], this.generator).keep(),
-      epsilon: randn([knownImages, system.latentSize], this.generator).keep(),
+      level: this.placed(fromTypedArray(Float64Array.from(knownLevels), [knownImages]).to("int64")),
+      overlooked: this.placed(randn([knownImages, ...shape], this.generator)),
+      epsilon: this.placed(randn([knownImages, system.latentSize], this.generator)),
     };
   }
 

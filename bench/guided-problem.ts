@@ -18,7 +18,7 @@ const steps = 500;
 export class GuidedProblem extends StepProblem<DDGM> {
   readonly draws: { readonly t: Tensor; readonly noise: Tensor };
 
-  constructor({ attentionResolutions, batch }: GuidedSize) {
+  constructor({ attentionResolutions, batch }: GuidedSize, device = "cpu") {
     const network = new GuidedUnet({
       imageChannels: shape[0],
       outChannels: shape[0],
@@ -41,10 +41,10 @@ export class GuidedProblem extends StepProblem<DDGM> {
       loss: "simple",
       sampling: "uniform",
     });
-    super(system, batch);
+    super(system, batch, { device });
     this.draws = {
-      t: randint(0, steps, [knownImages], this.generator).keep(),
-      noise: randn([knownImages, ...shape], this.generator).keep(),
+      t: this.placed(randint(0, steps, [knownImages], this.generator)),
+      noise: this.placed(randn([knownImages, ...shape], this.generator)),
     };
   }
 

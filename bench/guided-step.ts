@@ -6,8 +6,10 @@ import { stepBenchmark } from "./step-benchmark.js";
 export const guidedStep = stepBenchmark({
   script: "guided_step.py",
   problems: {
-    "guided-step/14,7-batch-64": () => new GuidedProblem({ attentionResolutions: [14, 7], batch: 64 }),
-    "guided-step/16,8-batch-64": () => new GuidedProblem({ attentionResolutions: [16, 8], batch: 64 }),
+    "guided-step/14,7-batch-64": (device) =>
+      new GuidedProblem({ attentionResolutions: [14, 7], batch: 64 }, device),
+    "guided-step/16,8-batch-64": (device) =>
+      new GuidedProblem({ attentionResolutions: [16, 8], batch: 64 }, device),
   },
   ...{ rounds: 5, warmUp: 1 },
 });

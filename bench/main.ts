@@ -1,6 +1,10 @@
-/** `npm run bench -- [--json] [NAME...]`: runs the named benchmarks, or all; `train-step/28x28x1/bfloat16` runs those rows. */
+/**
+ * `npm run bench -- [--json] [--device cuda] [NAME...]`: runs the named benchmarks, or all; `train-step/28x28x1/bfloat16`
+ * runs those rows.
+ */
 import { parseArgs } from "node:util";
-import { type Benchmark, type Both, machine, type Result } from "./benchmark.js";
+import { cudaIndex } from "varidiff/torch";
+import { type BenchDevice, type Benchmark, type Both, machine, type Result } from "./benchmark.js";
 import { guidedStep } from "./guided-step.js";
 import { memory } from "./memory.js";
 import { opOverhead } from "./op-overhead.js";
@@ -17,6 +21,9 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
   memory,
   "start-up": startUp,
 };
+
+/** Those that can be run on a CUDA device too. */
+const onCuda = ["train-step", "guided-step", "vcd-train"];
 
 /** Ours, theirs and theirs over ours. */
 function cellsOf(both: Both | undefined, digits: number): string[] {
@@ -52,27 +59,42 @@ function table(results: readonly Result[]): string {
     .join("\n");
 }
 
+/** What is wrong with what is asked for, in a line. */
+function problemWith(device: string, names: readonly string[]): string | undefined {
+  if (device !== "cpu" && device !== "cuda") return `expected --device cpu or cuda, got "${device}"`;
+  const known = device === "cuda" ? onCuda : Object.keys(benchmarks);
+  const unknown = names.find((name) => !known.includes(name.split("/")[0] as string));
+  if (unknown !== undefined)
+    return `expected names of benchmarks on ${device}, got "${unknown}": one of ${known.join(", ")}`;
+  try {
+    if (device === "cuda") cudaIndex(device);
+    return undefined;
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
 const { values, positionals } = parseArgs({
-  options: { json: { type: "boolean", default: false } },
+  options: { json: { type: "boolean", default: false }, device: { type: "string", default: "cpu" } },
   allowPositionals: true,
 });
-const names = positionals.length > 0 ? positionals : Object.keys(benchmarks);
-const benchmarkOf = (name: string) => benchmarks[name.split("/")[0] as string];
-const unknown = names.find((name) => !benchmarkOf(name));
-if (unknown === undefined) {
+const all = values.device === "cuda" ? onCuda : Object.keys(benchmarks);
+const names = positionals.length > 0 ? positionals : all;
+const problem = problemWith(values.device, names);
+if (problem === undefined) {
+  const device = values.device as BenchDevice;
   const results: Result[] = [];
   for (const name of names) {
-    const found = await (benchmarkOf(name) as Benchmark)(
+    const found = await (benchmarks[name.split("/")[0] as string] as Benchmark)(
       (line) => process.stderr.write(`${line}\n`),
       (row) => row === name || row.startsWith(`${name}/`),
+      device,
     );
-    results.push(...found.map((measurement) => ({ ...measurement, machine: machine() })));
+    results.push(...found.map((measurement) => ({ ...measurement, machine: machine(device) })));
   }
-  const text = values.json ? JSON.stringify(results, null, 2) : `${machine()}\n\n${table(results)}`;
+  const text = values.json ? JSON.stringify(results, null, 2) : `${machine(device)}\n\n${table(results)}`;
   process.stdout.write(`${text}\n`);
 } else {
-  process.stderr.write(
-    `expected names of benchmarks, got "${unknown}": one of ${Object.keys(benchmarks).join(", ")}\n`,
-  );
+  process.stderr.write(`${problem}\n`);
   process.exitCode = 1;
 }

@@ -4,7 +4,8 @@ import readline from "node:readline";
 import { fileURLToPath } from "node:url";
 import type { Say } from "./benchmark.js";
 
-const interpreter = "/usr/bin/python3";
+/** Of Debian's packages, unless `BENCH_PYTHON` names another one, such as one whose torch has CUDA. */
+const interpreter = process.env.BENCH_PYTHON || "/usr/bin/python3";
 
 /** As on our side: long waits would be what is measured where other processes want the cores. */
 const threadWaits = { GOMP_SPINCOUNT: "10000" };
@@ -27,7 +28,9 @@ export class Python {
   static start(script: string, say: Say): Python | null {
     const found = spawnSync(interpreter, ["-c", "import torch"], { stdio: "ignore" });
     if (found.status === 0) return new Python(script);
-    say("no PyTorch to compare with: install python3-torch (apt install python3-torch)");
+    say(
+      `no PyTorch to compare with in ${interpreter}: apt install python3-torch, or name a Python that has it in BENCH_PYTHON`,
+    );
     return null;
   }
 

@@ -2,7 +2,7 @@
 import { spawnSync } from "node:child_process";
 import os from "node:os";
 import { physicalCores } from "varidiff/torch";
-import type { Benchmark, Measurement } from "./benchmark.js";
+import type { BenchDevice, Benchmark, Measurement } from "./benchmark.js";
 import { Python } from "./python.js";
 import { compareSteps, type Rounds, type StepSetting, stepName } from "./step-comparison.js";
 import type { StepProblem } from "./step-problem.js";
@@ -11,7 +11,7 @@ export interface StepBenchmarkOptions extends Rounds {
   /** Of bench/python. */
   readonly script: string;
   /** By the beginnings of their rows' names. */
-  readonly problems: Readonly<Record<string, () => StepProblem>>;
+  readonly problems: Readonly<Record<string, (device: BenchDevice) => StepProblem>>;
 }
 
 /** Our precision and what it is compared with, the most telling first. */
@@ -22,10 +22,27 @@ const pairs = [
   { precision: "bfloat16", side: "tuned" },
 ] as const;
 
-function settingsOf(problems: StepBenchmarkOptions["problems"]): StepSetting[] {
+/** On a CUDA device our side is eager, too, or a CUDA graph. */
+const pairsOnCuda = [
+  { precision: "bfloat16", launch: "graph", side: "compiled" },
+  { precision: "bfloat16", launch: "graph", side: "tuned" },
+  { precision: "bfloat16", launch: "eager", side: "tuned" },
+  { precision: "float32", launch: "eager", side: "published" },
+] as const;
+
+/** Steps on a CUDA device take milliseconds, and compilers their time before the first. */
+const roundsOnCuda: Rounds = { rounds: 10, warmUp: 3, stepsPerRound: 10 };
+
+function settingsOf(problems: StepBenchmarkOptions["problems"], device: BenchDevice): StepSetting[] {
+  if (device === "cuda")
+    return Object.entries(problems).flatMap(([name, problem]) =>
+      pairsOnCuda.map((pair) => ({ name, problem, ...pair, device, threads: 1 })),
+    );
   const counts = [...new Set([1, physicalCores(), os.availableParallelism()])];
   return Object.entries(problems).flatMap(([name, problem]) =>
-    pairs.flatMap((pair) => counts.map((threads) => ({ name, problem, ...pair, threads }))),
+    pairs.flatMap((pair) =>
+      counts.map((threads) => ({ name, problem, ...pair, launch: "eager" as const, device, threads })),
+    ),
   );
 }
 
@@ -35,11 +52,15 @@ const blasThreads = "OPENBLAS_NUM_THREADS";
 /** One row, run by this program in a process of its own. @throws Error where that failed */
 function measuredApart(setting: StepSetting): Measurement {
   const name = stepName(setting);
-  const { status, stdout } = spawnSync(process.execPath, [process.argv[1] as string, "--json", name], {
-    stdio: ["ignore", "pipe", "inherit"],
-    encoding: "utf8",
-    env: { ...process.env, [blasThreads]: `${setting.threads}` },
-  });
+  const { status, stdout } = spawnSync(
+    process.execPath,
+    [process.argv[1] as string, "--json", "--device", setting.device, name],
+    {
+      stdio: ["ignore", "pipe", "inherit"],
+      encoding: "utf8",
+      env: { ...process.env, [blasThreads]: `${setting.threads}` },
+    },
+  );
   if (status !== 0) throw new Error(`expected a result of ${name}, its process ended with ${status}`);
   const [result] = JSON.parse(stdout) as Measurement[];
   if (!result) throw new Error(`expected a result of ${name}, got none`);
@@ -48,14 +69,14 @@ function measuredApart(setting: StepSetting): Measurement {
 
 /** Rows in processes of their own: memory that one has used would count for the next. */
 export function stepBenchmark({ script, problems, ...rounds }: StepBenchmarkOptions): Benchmark {
-  return async (say, wanted) => {
-    const settings = settingsOf(problems).filter((one) => wanted(stepName(one)));
+  return async (say, wanted, device) => {
+    const settings = settingsOf(problems, device).filter((one) => wanted(stepName(one)));
     const [only] = settings;
     if (!only || settings.length > 1 || process.env[blasThreads] !== `${only.threads}`)
       return settings.map(measuredApart);
     const python = Python.start(script, say);
     try {
-      return [await compareSteps(only, python, { ...rounds, say })];
+      return [await compareSteps(only, python, { ...(device === "cuda" ? roundsOnCuda : rounds), say })];
     } finally {
       python?.stop();
     }

@@ -2,8 +2,15 @@
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { type FloatDtype, saveTensors, setThreads } from "varidiff/torch";
-import type { Both, Measurement, Say } from "./benchmark.js";
+import {
+  type FloatDtype,
+  peakDeviceMemory,
+  resetPeakDeviceMemory,
+  saveTensors,
+  setThreads,
+  synchronise,
+} from "varidiff/torch";
+import type { BenchDevice, Both, Measurement, Say } from "./benchmark.js";
 import { interleave, timed } from "./interleave.js";
 import { peakMemory, processorTime, resetPeakMemory } from "./process-use.js";
 import type { Python } from "./python.js";
@@ -21,41 +28,50 @@ export const sides = {
   "channels-last": { precision: "float32", layout: "channels-last" },
   /** With the usual advice for speed, autocast besides. */
   tuned: { precision: "bfloat16", layout: "channels-last" },
+  /** The same, compiled: torch 2.0 and newer. */
+  compiled: { precision: "bfloat16", layout: "channels-last", compiled: true },
 } as const;
 
 export interface StepSetting {
   /** Of the benchmark and the problem, to begin the row's name with. */
   readonly name: string;
-  readonly problem: () => StepProblem;
+  readonly problem: (device: BenchDevice) => StepProblem;
   /** Of our side. */
   readonly precision: FloatDtype;
+  /** Of our side: operator by operator, or as a CUDA graph. */
+  readonly launch: "eager" | "graph";
   readonly side: keyof typeof sides;
+  readonly device: BenchDevice;
   readonly threads: number;
 }
 
 export interface Rounds {
   readonly rounds: number;
   readonly warmUp: number;
+  /** Default 1. */
+  readonly stepsPerRound?: number;
 }
 
 /** The row's name. */
-export function stepName({ name, precision, side, threads }: StepSetting): string {
-  return `${name}/${precision}/${side}/${threads}-${threads === 1 ? "thread" : "threads"}`;
+export function stepName({ name, precision, launch, side, device, threads }: StepSetting): string {
+  const ours = launch === "graph" ? `${precision}-graph` : precision;
+  const on = device === "cpu" ? `${threads}-${threads === 1 ? "thread" : "threads"}` : device;
+  return `${name}/${ours}/${side}/${on}`;
 }
 
 /** Gives Python the same weights, batch and draws; its losses in float32. */
 async function share(
   problem: StepProblem,
   python: Python,
-  { side, threads }: StepSetting,
+  { side, device, threads }: StepSetting,
 ): Promise<number[]> {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), "varidiff-bench-"));
   const file = path.join(folder, "problem.safetensors");
   try {
     const { pixels, draws, system } = problem;
     saveTensors(file, [...system.values(), ["pixels", pixels], ...Object.entries(draws)]);
-    const { layout } = sides[side];
-    const request = { path: file, layout, precision: "float32", threads, known };
+    const { precision: _, ...way } = sides[side];
+    const request = { path: file, ...way, device, precision: "float32", threads, known };
     return (await python.ask<{ losses: number[] }>(request)).losses;
   } finally {
     fs.rmSync(folder, { recursive: true });
@@ -89,36 +105,65 @@ function bothOf([ours = Number.NaN, theirs]: readonly number[]): Both {
   return { ours, theirs: theirs ?? null };
 }
 
+/** What Python says of one round. */
+interface Round {
+  readonly seconds: number;
+  /** Largest number of bytes of tensors on the GPU since it was asked to count anew. */
+  readonly peak?: number;
+}
+
+/** Largest memory of both from now on, in MB: resident, or of tensors on the GPU. The function it returns reads it. */
+async function watchMemory(device: BenchDevice, python: Python | null): Promise<() => Promise<number[]>> {
+  if (device === "cpu") {
+    const pids = python ? [process.pid, python.pid] : [process.pid];
+    for (const pid of pids) resetPeakMemory(pid);
+    return async () => pids.map(peakMemory);
+  }
+  resetPeakDeviceMemory(device);
+  await python?.ask({ steps: 0, reset: true });
+  return async () => {
+    const theirs = python ? [(await python.ask<Round>({ steps: 0 })).peak ?? Number.NaN] : [];
+    return [peakDeviceMemory(device), ...theirs].map((bytes) => bytes / 2 ** 20);
+  };
+}
+
 /** Images a second of both sides, peak memory and processor time. @throws Error where they do not compute the same. */
 export async function compareSteps(
   setting: StepSetting,
   python: Python | null,
-  { say, ...rounds }: Rounds & { readonly say: Say },
+  { say, stepsPerRound = 1, ...rounds }: Rounds & { readonly say: Say },
 ): Promise<Measurement> {
-  const { precision, threads } = setting;
+  const { precision, launch, device, threads } = setting;
   const name = stepName(setting);
   say(name);
   setThreads(threads);
-  const problem = setting.problem();
+  const problem = setting.problem(device);
   if (python) await agree(problem, python, setting, say);
+  if (launch === "graph") await problem.captureSteps();
+  const readMemory = await watchMemory(device, python);
   const pids = python ? [process.pid, python.pid] : [process.pid];
-  for (const pid of pids) resetPeakMemory(pid);
   const before = pids.map(processorTime);
+  const ours = () => {
+    for (let i = 0; i < stepsPerRound; i++) problem.step(precision);
+    synchronise(device);
+  };
   const found = await interleave(
-    () => timed(() => problem.step(precision)),
-    python ? async () => (await python.ask<{ seconds: number }>({})).seconds : null,
+    () => timed(ours),
+    python ? async () => (await python.ask<Round>({ steps: stepsPerRound })).seconds : null,
     rounds,
   );
-  const steps = rounds.rounds + rounds.warmUp;
+  const steps = (rounds.rounds + rounds.warmUp) * stepsPerRound;
   const processor = pids.map((pid, i) => (processorTime(pid) - (before[i] as number)) / steps);
-  const memory = pids.map(peakMemory);
-  const batch = problem.pixels.dim(0);
+  const memory = await readMemory();
+  const images = problem.pixels.dim(0) * stepsPerRound;
   problem.dispose();
-  say(`  ${found.ours.toFixed(3)} s a step; Python's ${found.theirs?.toFixed(3) ?? "unknown"} s`);
+  const ofStep = (seconds: number | null) =>
+    seconds === null ? "unknown" : (seconds / stepsPerRound).toPrecision(3);
+  say(`  ${ofStep(found.ours)} s a step; Python's ${ofStep(found.theirs)} s`);
   return {
     name,
-    ours: batch / found.ours,
-    theirs: found.theirs === null ? null : batch / found.theirs,
+    ours: images / found.ours,
+    theirs: found.theirs === null ? null : images / found.theirs,
     ratio: found.ratio,
     spread: found.spread,
     unit: "images/s",

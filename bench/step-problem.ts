@@ -1,5 +1,6 @@
 /** Training steps as `train` takes them, on images of random pixels: what the benchmarks of training share. */
-import type { ImageModel, Objective } from "varidiff/diffusion";
+import type { Batch, ImageModel, StepContext } from "varidiff/diffusion";
+import type { CapturedStep } from "varidiff/experiment";
 import { AdamW, type AdamWOptions } from "varidiff/nn";
 import {
   type FloatDtype,
@@ -28,6 +29,12 @@ const usualOptimiser: AdamWOptions = {
   emaRate: 0.999,
 };
 
+export interface StepProblemOptions {
+  readonly optimiser?: AdamWOptions;
+  /** Default `cpu`. */
+  readonly device?: string;
+}
+
 /** A system with its optimiser, a batch, and draws that another side can be given. */
 export abstract class StepProblem<S extends ImageModel = ImageModel> {
   readonly system: S;
@@ -37,17 +44,30 @@ export abstract class StepProblem<S extends ImageModel = ImageModel> {
   protected readonly generator: Generator;
   readonly #optimiser: AdamW;
   readonly #streams = new Streams(1);
+  readonly #device: string;
+  #captured: CapturedStep | undefined;
 
-  constructor(system: S, batch: number, optimiser = usualOptimiser) {
+  constructor(system: S, batch: number, options: StepProblemOptions = {}) {
+    const { optimiser = usualOptimiser, device = "cpu" } = options;
     this.system = system;
-    system.initialise(this.#streams);
+    this.#device = device;
+    system.initialise(this.#streams, { device });
     const generator = this.#streams.generator("data");
     // Off the initial values: where the output convolution is zero, a mistake before it would not show.
     for (const parameter of system.parameters())
-      scope(() => parameter.set(parameter.value.detach().add(randn(parameter.shape, generator).mul(0.02))));
-    this.pixels = randint(0, 256, [batch, ...system.shape], generator, { dtype: "uint8" }).keep();
+      scope(() =>
+        parameter.set(
+          parameter.value.detach().add(randn(parameter.shape, generator).mul(0.02).toDevice(device)),
+        ),
+      );
+    this.pixels = this.placed(randint(0, 256, [batch, ...system.shape], generator, { dtype: "uint8" }));
     this.generator = generator;
     this.#optimiser = new AdamW(system.parameters(), optimiser);
+  }
+
+  /** On the device, for as long as the problem is. */
+  protected placed(drawn: Tensor): Tensor {
+    return drawn.toDevice(this.#device).keep();
   }
 
   /** The loss of images at the problem's own draws, without dropout. */
@@ -63,10 +83,22 @@ export abstract class StepProblem<S extends ImageModel = ImageModel> {
     });
   }
 
+  /** From now on steps are launched as a CUDA graph. @throws UserError where the system's cannot be captured */
+  async captureSteps(): Promise<void> {
+    // Here alone: what comes with the module would count in the memory of every row.
+    const { CapturedStep } = await import("varidiff/experiment");
+    this.#captured = new CapturedStep(this.system, this.#optimiser, { device: this.#device });
+  }
+
   /** One step with fresh draws. */
   step(precision: FloatDtype): void {
     scope(() => {
-      const objective = this.#objective(precision);
+      const { batch, context } = this.#drawn(precision);
+      if (this.#captured) {
+        this.#captured.take(batch, context);
+        return;
+      }
+      const objective = this.system.objective(batch, context);
       if (this.system.backward) this.system.backward(objective);
       else objective.loss.backward();
       this.#optimiser.step();
@@ -75,23 +107,29 @@ export abstract class StepProblem<S extends ImageModel = ImageModel> {
 
   /** The loss alone. */
   forward(precision: FloatDtype): void {
-    scope(() => noGrad(() => this.#objective(precision)));
+    scope(() =>
+      noGrad(() => {
+        const { batch, context } = this.#drawn(precision);
+        return this.system.objective(batch, context);
+      }),
+    );
   }
 
-  #objective(precision: FloatDtype): Objective {
+  #drawn(precision: FloatDtype): { readonly batch: Batch; readonly context: StepContext } {
     const step = this.#optimiser.count;
     const streams = this.#streams.at(step);
-    return this.system.objective(
-      { pixels: this.pixels },
-      {
+    return {
+      batch: { pixels: this.pixels },
+      context: {
         ...{ step, streams },
         pass: { precision, dropout: streams.dropoutKeys() },
         averaged: (run) => this.#optimiser.averaged(run),
       },
-    );
+    };
   }
 
   dispose(): void {
+    this.#captured?.dispose();
     this.system.dispose();
     this.#optimiser.dispose();
     for (const tensor of [this.pixels, ...Object.values(this.draws)]) tensor.dispose();

@@ -5,11 +5,11 @@ import { cifar, fashion, quickstart, TrainingProblem, vdm8, vdm32 } from "./trai
 export const trainStep = stepBenchmark({
   script: "train_step.py",
   problems: {
-    "train-step/28x28x1": () => new TrainingProblem(fashion),
-    "train-step/32x32x3": () => new TrainingProblem(cifar),
-    "train-step/quickstart": () => new TrainingProblem(quickstart),
-    "train-step/vdm-8-batch-32": () => new TrainingProblem(vdm8),
-    "train-step/vdm-32-batch-16": () => new TrainingProblem(vdm32),
+    "train-step/28x28x1": (device) => new TrainingProblem(fashion, device),
+    "train-step/32x32x3": (device) => new TrainingProblem(cifar, device),
+    "train-step/quickstart": (device) => new TrainingProblem(quickstart, device),
+    "train-step/vdm-8-batch-32": (device) => new TrainingProblem(vdm8, device),
+    "train-step/vdm-32-batch-16": (device) => new TrainingProblem(vdm32, device),
   },
   ...{ rounds: 8, warmUp: 2 },
 });

@@ -33,7 +33,7 @@ export class TrainingProblem extends StepProblem<VDM> {
   readonly draws: { readonly t: Tensor; readonly eps: Tensor; readonly eps0: Tensor };
 
   /** Without dropout: ATen's is serial, which would flatter ours. */
-  constructor({ shape, batch, channels, depth, attention }: ProblemSize) {
+  constructor({ shape, batch, channels, depth, attention }: ProblemSize, device = "cpu") {
     const denoiser = new VdmUnet({
       imageChannels: shape[0],
       ...{ channels, depth, attention },
@@ -41,12 +41,12 @@ export class TrainingProblem extends StepProblem<VDM> {
       dropout: 0,
       ...ends,
     });
-    super(new VDM({ shape, schedule: new FixedLinear(ends), denoiser }), batch);
+    super(new VDM({ shape, schedule: new FixedLinear(ends), denoiser }), batch, { device });
     const images = [knownImages, ...shape];
     this.draws = {
-      t: rand([knownImages], this.generator, { dtype: "float64" }).keep(),
-      eps: randn(images, this.generator).keep(),
-      eps0: randn(images, this.generator).keep(),
+      t: this.placed(rand([knownImages], this.generator, { dtype: "float64" })),
+      eps: this.placed(randn(images, this.generator)),
+      eps0: this.placed(randn(images, this.generator)),
     };
   }
 

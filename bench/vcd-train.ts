@@ -4,6 +4,6 @@ import { stepBenchmark } from "./step-benchmark.js";
 
 export const vcdTrain = stepBenchmark({
   script: "vcd_step.py",
-  problems: { "vcd-train": () => new ColdProblem() },
+  problems: { "vcd-train": (device) => new ColdProblem(device) },
   ...{ rounds: 5, warmUp: 1 },
 });

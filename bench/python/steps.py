@@ -33,8 +33,9 @@ def weights_below(prefix, tensors):
 class Way:
     """How a network computes: layout of its maps, and precision between its first convolution and its last."""
 
-    def __init__(self, layout):
+    def __init__(self, layout, device):
         self.format = FORMATS[layout]
+        self.device = device
         self.precision = "float32"
 
     def lay(self, x):
@@ -43,7 +44,7 @@ class Way:
 
     def cast(self):
         half = self.precision == "bfloat16"
-        return torch.autocast("cpu", dtype=torch.bfloat16) if half else contextlib.nullcontext()
+        return torch.autocast(self.device, dtype=torch.bfloat16) if half else contextlib.nullcontext()
 
     def inner(self, h):
         return h.bfloat16() if self.precision == "bfloat16" else h
@@ -61,7 +62,7 @@ class Updates:
             lr=rate,
             betas=(0.9, 0.99),
             eps=1e-8,
-            foreach=True,
+            **({"fused": True} if self.parameters[0].is_cuda else {"foreach": True}),
         )
         self.average_rate = average_rate
         self.average = [p.detach().clone() for p in self.parameters]
@@ -81,10 +82,12 @@ class StepProblem:
 
     def __init__(self, net, images, draws, layout, **constants):
         self.net, self.images, self.draws = net, images, draws
-        self.way = Way(layout)
+        self.way = Way(layout, images.device.type)
         net.to(memory_format=self.way.format)
         self.update = Updates(net, **constants)
-        self.generator = torch.Generator().manual_seed(1)
+        self.generator = torch.Generator(images.device).manual_seed(1)
+        # Of whole batches; the losses that both sides must agree on are never compiled.
+        self.batch_loss = self.loss
 
     def normal(self, *shape):
         return torch.randn(shape, generator=self.generator)
@@ -98,25 +101,54 @@ class StepProblem:
 
     def step(self):
         self.net.train()
-        self.update(self.loss(self.images, *self.drawn()))
+        self.update(self.batch_loss(self.images, *self.drawn()))
+
+    def compile(self):
+        # With CUDA graphs of its own.
+        self.batch_loss = torch.compile(self.loss, mode="reduce-overhead")
+
+
+def place(tensors, device):
+    """On a CUDA device what a problem makes without saying where is made there as well (torch 2.0 and newer)."""
+    if device == "cpu":
+        return tensors
+    torch.set_default_device(device)
+    return {name: value.to(device) for name, value in tensors.items()}
+
+
+def timed(problem, steps):
+    """Seconds of steps, and the largest number of bytes that tensors took on the GPU."""
+    on_cuda = problem.images.is_cuda
+    wait = torch.cuda.synchronize if on_cuda else lambda: None
+    wait()
+    start = time.perf_counter()
+    for _ in range(steps):
+        problem.step()
+    wait()
+    peak = {"peak": torch.cuda.max_memory_allocated()} if on_cuda else {}
+    return {"seconds": time.perf_counter() - start, **peak}
 
 
 def serve_steps(make):
     """`make(tensors, layout)` is a StepProblem."""
     problem = None
 
-    def answer(path=None, layout=None, precision=None, threads=None, known=0):
+    def answer(
+        path=None, layout=None, device="cpu", compiled=False, precision=None, threads=None, known=0, steps=1, reset=False
+    ):
         nonlocal problem
         if threads is not None:
             torch.set_num_threads(threads)
         if path is not None:
-            problem = make(read(path), layout)
+            problem = make(place(read(path), device), layout)
+            if compiled:
+                problem.compile()
         if precision is not None:
             problem.way.precision = precision
         if known:
             return {"losses": [problem.known_step() for _ in range(known)]}
-        start = time.perf_counter()
-        problem.step()
-        return {"seconds": time.perf_counter() - start}
+        if reset:
+            torch.cuda.reset_peak_memory_stats()
+        return timed(problem, steps)
 
     serve(answer)
