@@ -4,7 +4,7 @@ import os from "node:os";
 import { physicalCores } from "varidiff/torch";
 import type { BenchDevice, Benchmark, Measurement } from "./benchmark.js";
 import { Python } from "./python.js";
-import { compareSteps, type Rounds, type StepSetting, stepName } from "./step-comparison.js";
+import { compareSteps, type Launch, type Rounds, type StepSetting, stepName } from "./step-comparison.js";
 import type { StepProblem } from "./step-problem.js";
 
 export interface StepBenchmarkOptions extends Rounds {
@@ -12,6 +12,8 @@ export interface StepBenchmarkOptions extends Rounds {
   readonly script: string;
   /** By the beginnings of their rows' names. */
   readonly problems: Readonly<Record<string, (device: BenchDevice) => StepProblem>>;
+  /** How our side can be launched on a CUDA device. Default both ways. */
+  readonly launches?: readonly Launch[];
 }
 
 /** Our precision and what it is compared with, the most telling first. */
@@ -22,21 +24,24 @@ const pairs = [
   { precision: "bfloat16", side: "tuned" },
 ] as const;
 
-/** On a CUDA device our side is eager, too, or a CUDA graph. */
-const pairsOnCuda = [
-  { precision: "bfloat16", launch: "graph", side: "compiled" },
-  { precision: "bfloat16", launch: "graph", side: "tuned" },
-  { precision: "bfloat16", launch: "eager", side: "tuned" },
-  { precision: "float32", launch: "eager", side: "published" },
-] as const;
-
 /** Steps on a CUDA device take milliseconds, and compilers their time before the first. */
 const roundsOnCuda: Rounds = { rounds: 10, warmUp: 3, stepsPerRound: 10 };
 
-function settingsOf(problems: StepBenchmarkOptions["problems"], device: BenchDevice): StepSetting[] {
+/** Ours on a CUDA device, by how it is launched, and what it is compared with. */
+function pairsOnCuda(launches: readonly Launch[]) {
+  const half = launches.flatMap((launch) =>
+    (["compiled", "tuned"] as const).map((side) => ({ precision: "bfloat16", launch, side }) as const),
+  );
+  return [...half, { precision: "float32", launch: "eager", side: "published" } as const];
+}
+
+function settingsOf(
+  { problems, launches = ["graph", "eager"] }: StepBenchmarkOptions,
+  device: BenchDevice,
+): StepSetting[] {
   if (device === "cuda")
     return Object.entries(problems).flatMap(([name, problem]) =>
-      pairsOnCuda.map((pair) => ({ name, problem, ...pair, device, threads: 1 })),
+      pairsOnCuda(launches).map((pair) => ({ name, problem, ...pair, device, threads: 1 })),
     );
   const counts = [...new Set([1, physicalCores(), os.availableParallelism()])];
   return Object.entries(problems).flatMap(([name, problem]) =>
@@ -68,9 +73,11 @@ function measuredApart(setting: StepSetting): Measurement {
 }
 
 /** Rows in processes of their own: memory that one has used would count for the next. */
-export function stepBenchmark({ script, problems, ...rounds }: StepBenchmarkOptions): Benchmark {
+export function stepBenchmark({ script, problems, launches, ...rounds }: StepBenchmarkOptions): Benchmark {
   return async (say, wanted, device) => {
-    const settings = settingsOf(problems, device).filter((one) => wanted(stepName(one)));
+    const settings = settingsOf({ script, problems, launches, ...rounds }, device).filter((one) =>
+      wanted(stepName(one)),
+    );
     const [only] = settings;
     if (!only || settings.length > 1 || process.env[blasThreads] !== `${only.threads}`)
       return settings.map(measuredApart);

@@ -5,5 +5,6 @@ import { stepBenchmark } from "./step-benchmark.js";
 export const vcdTrain = stepBenchmark({
   script: "vcd_step.py",
   problems: { "vcd-train": (device) => new ColdProblem(device) },
+  launches: ["eager"],
   ...{ rounds: 5, warmUp: 1 },
 });

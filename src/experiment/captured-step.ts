@@ -49,7 +49,7 @@ export class CapturedStep {
     this.#graph = o.graph ?? new CudaGraph(o.device);
     if (!isCapturable(model))
       throw new UserError(
-        "expected a vdm for train.graph on, got a model whose loss draws or reads numbers on its way: set train.graph off",
+        "expected a vdm or ddgm for train.graph on, got a model that draws within its loss: set train.graph off",
       );
     this.#model = model;
     this.#optimiser = optimiser;

@@ -16,15 +16,18 @@ import {
   type StepSampling,
   sampleSteps,
 } from "../diffusion/chain/step-sampling.js";
+import type { Pass } from "../diffusion/denoiser.js";
 import type { Bound } from "../diffusion/likelihood/bound.js";
 import type {
   Batch,
   BoundContext,
   BoundedLikelihood,
+  CapturableModel,
   DiffusionSystem,
   Objective,
   PerTimeLoss,
   StepContext,
+  StepInputs,
 } from "../diffusion/system.js";
 import { sampleTimes } from "../diffusion/times.js";
 import { UserError } from "../errors.js";
@@ -68,7 +71,7 @@ const UNITS: Readonly<Record<ChainLoss, string | undefined>> = {
 
 export abstract class ChainDiffusion
   extends ChainWalk
-  implements DiffusionSystem<ChainState>, BoundedLikelihood, PerTimeLoss
+  implements DiffusionSystem<ChainState>, BoundedLikelihood, PerTimeLoss, CapturableModel
 {
   readonly loss: ChainLoss;
   readonly #sampler: StepSampler;
@@ -96,19 +99,37 @@ export abstract class ChainDiffusion
 
   // ---- training
 
-  objective(batch: Batch, { streams, pass }: StepContext): Objective {
-    const x0 = this.encode(batch.pixels);
-    const drawn = sampleSteps(this.#sampler, x0.dim(0), {
+  objective(batch: Batch, context: StepContext): Objective {
+    const { condition } = batch;
+    const { weights, ...point } = this.#draw(batch, context);
+    const losses = this.#losses(point, { pass: context.pass, condition });
+    this.#sampler.observe?.(point.t.toArray(), losses.loss.detach().toArray());
+    return this.#objective(point.t, losses, weights);
+  }
+
+  #draw({ pixels }: Batch, { streams }: StepContext): ChainPoint & { readonly weights: Tensor } {
+    const x0 = this.encode(pixels);
+    const { t, weights } = sampleSteps(this.#sampler, x0.dim(0), {
       generator: streams.generator("times"),
       averageOver: this.#averageOver,
     });
-    const t = drawn.t.toDevice(x0.device);
-    const losses = this.#losses(
-      { x0, t, noise: this.noise(x0, streams.generator("noise")) },
-      { pass, condition: batch.condition },
-    );
-    this.#sampler.observe?.(drawn.t.toArray(), losses.loss.detach().toArray());
-    return this.#objective(t, losses, drawn.weights.toDevice(x0.device));
+    const noise = this.noise(x0, streams.generator("noise"));
+    return { x0, t: t.toDevice(x0.device), noise, weights: weights.toDevice(x0.device) };
+  }
+
+  /** @throws UserError where steps are drawn by their losses, which are read for it */
+  stepInputs(batch: Batch, context: StepContext): StepInputs {
+    if (this.#sampler.observe)
+      throw new UserError(
+        "expected steps that are not drawn by their losses for train.graph on: set another model.sampling, or train.graph off",
+      );
+    return { ...this.#draw(batch, context), ...(batch.condition ? { condition: batch.condition } : {}) };
+  }
+
+  objectiveOf({ x0, t, noise, weights, condition }: StepInputs, pass: Pass): Objective {
+    if (!x0 || !t || !noise || !weights)
+      throw new Error("expected the inputs of a step by the names x0, t, noise, weights");
+    return this.objectiveAt({ x0, t, noise }, { pass, condition, weights });
   }
 
   /** The loss at given draws; `weights` `[B]` multiply each image's. */

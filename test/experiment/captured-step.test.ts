@@ -1,10 +1,19 @@
 /** Captured training steps, on the CPU with a stand-in for the graph: it holds to what a CUDA graph holds to. */
 import { expect, it } from "vitest";
-import { FixedLinear, LearnedLinear, type NoiseSchedule, type Objective } from "../../src/diffusion/index.js";
+import {
+  FixedLinear,
+  GaussianChain,
+  type ImageModel,
+  LearnedLinear,
+  linearBetas,
+  type NoiseSchedule,
+  type Objective,
+  type StepSampling,
+} from "../../src/diffusion/index.js";
 import { CapturedStep, type StepGraph } from "../../src/experiment/captured-step.js";
-import { VdmUnet } from "../../src/networks/index.js";
+import { GuidedUnet, VdmUnet } from "../../src/networks/index.js";
 import { AdamW, type AdamWOptions } from "../../src/nn/index.js";
-import { VDM } from "../../src/systems/index.js";
+import { DDGM, VDM } from "../../src/systems/index.js";
 import { noGrad, randint, Streams, scope, type Tensor, withoutHost } from "../../src/torch/index.js";
 
 const ends = { gammaMin: -13.3, gammaMax: 5 };
@@ -58,7 +67,26 @@ function overwrite(into: Objective, from: Objective): void {
   });
 }
 
-function problem(o: { readonly schedule?: NoiseSchedule; readonly dropout?: number } = {}) {
+interface Problem {
+  readonly system: ImageModel;
+  readonly optimiser: AdamW;
+}
+
+/** DDGM without attention, on the network and the loss of the published configs. */
+function chainProblem(sampling: StepSampling = "uniform"): Problem {
+  const network = new GuidedUnet({
+    ...{ imageChannels: 1, outChannels: 1, imageSize: 4, channels: 32, channelMultipliers: [1] },
+    ...{ residualBlocks: 1, attentionResolutions: [], heads: 1, scaleShift: "scale-shift" },
+    ...{ resampling: "convolution", attentionOrder: "legacy", dropout: 0 },
+  });
+  const type = { mean: "eps", variance: "fixed-large" } as const;
+  const chain = new GaussianChain(linearBetas(100));
+  const system = new DDGM({ shape, chain, network, type, loss: "simple", sampling });
+  system.initialise(new Streams(1));
+  return { system, optimiser: new PlainAdamW(system.parameters(), options) };
+}
+
+function problem(o: { readonly schedule?: NoiseSchedule; readonly dropout?: number } = {}): Problem {
   const { schedule = new FixedLinear(ends), dropout = 0 } = o;
   const network = {
     imageChannels: 1,
@@ -84,8 +112,11 @@ function contextAt(k: number) {
 
 const steps = 7;
 
-it("takes the steps that are taken without it: fresh inputs, rates and counts reach what was recorded", () => {
-  const plain = problem();
+it.each([
+  ["VDM", problem],
+  ["DDGM", chainProblem],
+])("takes %s's steps as without it: fresh inputs, rates and counts reach what was recorded", (_, make) => {
+  const plain = make();
   const losses = Array.from({ length: steps }, (_, k) =>
     scope(() => {
       const { batch, context } = contextAt(k);
@@ -95,7 +126,7 @@ it("takes the steps that are taken without it: fresh inputs, rates and counts re
       return loss.item();
     }),
   );
-  const captured = problem();
+  const captured = make();
   const graph = new StandIn();
   const step = new CapturedStep(captured.system, captured.optimiser, { device: "cuda", graph });
   const found = Array.from({ length: steps }, (_, k) =>
@@ -105,7 +136,7 @@ it("takes the steps that are taken without it: fresh inputs, rates and counts re
     }),
   );
   expect(found).toEqual(losses);
-  const values = ({ system }: typeof plain) => system.parameters().map((p) => p.value.toArray());
+  const values = ({ system }: Problem) => system.parameters().map((p) => p.value.toArray());
   expect(values(captured)).toEqual(values(plain));
   expect(captured.optimiser.average.map((t) => t.toArray())).toEqual(
     plain.optimiser.average.map((t) => t.toArray()),
@@ -128,6 +159,13 @@ it.each([
     });
   for (let k = 0; k < 3; k++) take(k);
   expect(() => take(3)).toThrow(`expected a computation on the device alone, got ${what},`);
+});
+
+it("refuses steps that are drawn by their losses", () => {
+  const { system, optimiser } = chainProblem("loss-second-moment");
+  const step = new CapturedStep(system, optimiser, { device: "cuda", graph: new StandIn() });
+  const { batch, context } = contextAt(0);
+  expect(() => step.take(batch, context)).toThrow(/^expected steps that are not drawn by their losses/);
 });
 
 it("refuses the CPU", () => {
