@@ -8,6 +8,7 @@ import { type BenchDevice, type Benchmark, type Both, machine, type Result } fro
 import { guidedStep } from "./guided-step.js";
 import { memory } from "./memory.js";
 import { opOverhead } from "./op-overhead.js";
+import { recompute } from "./recompute.js";
 import { startUp } from "./start-up.js";
 import { trainStep } from "./train-step.js";
 import { vcdTrain } from "./vcd-train.js";
@@ -18,6 +19,7 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
   "train-step": trainStep,
   "guided-step": guidedStep,
   "vcd-train": vcdTrain,
+  recompute,
   memory,
   "start-up": startUp,
 };

@@ -55,21 +55,25 @@ function settingsOf(
 const blasThreads = "OPENBLAS_NUM_THREADS";
 
 /** One row, run by this program in a process of its own. @throws Error where that failed */
-function measuredApart(setting: StepSetting): Measurement {
-  const name = stepName(setting);
+export function measuredApart(name: string, threads: number, device: BenchDevice = "cpu"): Measurement {
   const { status, stdout } = spawnSync(
     process.execPath,
-    [process.argv[1] as string, "--json", "--device", setting.device, name],
+    [process.argv[1] as string, "--json", "--device", device, name],
     {
       stdio: ["ignore", "pipe", "inherit"],
       encoding: "utf8",
-      env: { ...process.env, [blasThreads]: `${setting.threads}` },
+      env: { ...process.env, [blasThreads]: `${threads}` },
     },
   );
   if (status !== 0) throw new Error(`expected a result of ${name}, its process ended with ${status}`);
   const [result] = JSON.parse(stdout) as Measurement[];
   if (!result) throw new Error(`expected a result of ${name}, got none`);
   return result;
+}
+
+/** Whether this process was started as one that measures a row. */
+export function isApart(threads: number): boolean {
+  return process.env[blasThreads] === `${threads}`;
 }
 
 /** Rows in processes of their own: memory that one has used would count for the next. */
@@ -79,8 +83,8 @@ export function stepBenchmark({ script, problems, launches, ...rounds }: StepBen
       wanted(stepName(one)),
     );
     const [only] = settings;
-    if (!only || settings.length > 1 || process.env[blasThreads] !== `${only.threads}`)
-      return settings.map(measuredApart);
+    if (!only || settings.length > 1 || !isApart(only.threads))
+      return settings.map((one) => measuredApart(stepName(one), one.threads, one.device));
     const python = Python.start(script, say);
     try {
       return [await compareSteps(only, python, { ...(device === "cuda" ? roundsOnCuda : rounds), say })];

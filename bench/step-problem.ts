@@ -1,5 +1,5 @@
 /** Training steps as `train` takes them, on images of random pixels: what the benchmarks of training share. */
-import type { Batch, ImageModel, StepContext } from "varidiff/diffusion";
+import type { Batch, ImageModel, Recompute, StepContext } from "varidiff/diffusion";
 import type { CapturedStep } from "varidiff/experiment";
 import { AdamW, type AdamWOptions } from "varidiff/nn";
 import {
@@ -91,9 +91,9 @@ export abstract class StepProblem<S extends ImageModel = ImageModel> {
   }
 
   /** One step with fresh draws. */
-  step(precision: FloatDtype): void {
+  step(precision: FloatDtype, recompute: Recompute = "none"): void {
     scope(() => {
-      const { batch, context } = this.#drawn(precision);
+      const { batch, context } = this.#drawn(precision, recompute);
       if (this.#captured) {
         this.#captured.take(batch, context);
         return;
@@ -115,14 +115,17 @@ export abstract class StepProblem<S extends ImageModel = ImageModel> {
     );
   }
 
-  #drawn(precision: FloatDtype): { readonly batch: Batch; readonly context: StepContext } {
+  #drawn(
+    precision: FloatDtype,
+    recompute: Recompute = "none",
+  ): { readonly batch: Batch; readonly context: StepContext } {
     const step = this.#optimiser.count;
     const streams = this.#streams.at(step);
     return {
       batch: { pixels: this.pixels },
       context: {
         ...{ step, streams },
-        pass: { precision, dropout: streams.dropoutKeys() },
+        pass: { precision, recompute, dropout: streams.dropoutKeys() },
         averaged: (run) => this.#optimiser.averaged(run),
       },
     };

@@ -133,6 +133,7 @@ void define(napi_env env, napi_value exports, const char* name) {
 void defineTensor(napi_env env, napi_value exports);
 void defineDispatch(napi_env env, napi_value exports);
 void defineAutograd(napi_env env, napi_value exports);
+void defineCheckpoint(napi_env env, napi_value exports);
 void defineRandom(napi_env env, napi_value exports);
 void defineScript(napi_env env, napi_value exports);
 void defineProfile(napi_env env, napi_value exports);

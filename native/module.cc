@@ -32,6 +32,7 @@ NAPI_MODULE_INIT() {
   defineTensor(env, exports);
   defineDispatch(env, exports);
   defineAutograd(env, exports);
+  defineCheckpoint(env, exports);
   defineRandom(env, exports);
   defineScript(env, exports);
   defineProfile(env, exports);

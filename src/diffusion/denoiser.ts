@@ -8,14 +8,21 @@ export interface Pass {
   readonly dropout?: DropoutKeys;
   /** The precision of convolutions and matrix products; weights and likelihoods stay as they are. Default `float32`. */
   readonly precision?: FloatDtype;
+  readonly recompute?: Recompute;
 }
+
+/**
+ * Which activations a training computes again for the gradient rather than keeps them: those of the blocks of every
+ * resolution level, one block at a time, and of the middle; or `none`, the default. Results and gradients are the same.
+ */
+export type Recompute = "none" | "levels";
 
 /** A network that may know what it costs. */
 export interface CostedNetwork extends Module {
   /** Multiplications and additions of one forward pass of one image, times two; undefined where nobody counted. */
   flops?(height: number, width: number): number;
-  /** Elements kept per image between a forward pass and its backward. */
-  activations?(height: number, width: number): number;
+  /** Elements kept per image between a forward pass and its backward; with `recompute` also those of one block again. */
+  activations?(height: number, width: number, recompute?: Recompute): number;
 }
 
 /**

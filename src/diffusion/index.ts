@@ -2,7 +2,7 @@
 export * from "./chain/index.js";
 export * from "./cold/index.js";
 export * from "./degradation/index.js";
-export type { CostedNetwork, Denoiser, Pass } from "./denoiser.js";
+export type { CostedNetwork, Denoiser, Pass, Recompute } from "./denoiser.js";
 export type { DataEncoder } from "./encoder.js";
 export * from "./encoding/index.js";
 export * from "./latent/index.js";

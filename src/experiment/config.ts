@@ -34,6 +34,8 @@ const common = {
       from: z.string().nullable().default(null),
       /** Trains only the parameters whose names begin so, e.g. `[schedule]`; all where empty. */
       only: z.array(z.string().min(1)).default([]),
+      /** `levels`: gradient checkpointing, for less memory and more time. Blocks of U-Nets are computed again for the gradient. */
+      recompute: z.enum(["none", "levels"]).default("none"),
       logEvery: positive.default(100),
       checkpointEvery: positive.default(1000),
       /** Checkpoints kept besides that of step 0. */

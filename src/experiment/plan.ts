@@ -38,7 +38,7 @@ export async function planOf(config: Config): Promise<Plan> {
   const shape = await imageShape(config);
   const { system, network } = buildModel(config, shape);
   const parameters = system.parameterCount();
-  const elements = network.activations?.(shape[1], shape[2]);
+  const elements = network.activations?.(shape[1], shape[2], config.train.recompute);
   const width = resolvePrecision(config.precision, config.device) === "float32" ? 4 : 2;
   return {
     config,

@@ -13,9 +13,15 @@ export interface GroupMember {
 /** The seed, and what does not change what is learned; where the data lie is told by their fingerprint. */
 const irrelevant: readonly string[] = [
   ...["data.path", "data.evaluationSplit", "evaluate", "sample", "device", "threads"],
-  ...["seed", "logEvery", "checkpointEvery", "keepCheckpoints", "sampleEvery", "evaluateEvery"].map(
-    (key) => `train.${key}`,
-  ),
+  ...[
+    "seed",
+    "recompute",
+    "logEvery",
+    "checkpointEvery",
+    "keepCheckpoints",
+    "sampleEvery",
+    "evaluateEvery",
+  ].map((key) => `train.${key}`),
 ];
 
 /**

@@ -44,6 +44,7 @@ const free: readonly string[] = [
   ...[
     "steps",
     "minutes",
+    "recompute",
     "logEvery",
     "checkpointEvery",
     "keepCheckpoints",

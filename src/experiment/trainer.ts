@@ -106,7 +106,7 @@ export class Trainer<S extends ImageModel = DiffusionSystem> {
       const { objective, learningRate } = this.#take(batch, {
         step: k,
         streams,
-        pass: { precision, dropout: streams.dropoutKeys() },
+        pass: { precision, dropout: streams.dropoutKeys(), recompute: this.#config.train.recompute },
         averaged: (run) => this.optimiser.averaged(run),
       });
       this.#learningRate = learningRate;

@@ -1,6 +1,6 @@
 /** The U-Net of cold diffusion, which leads from one level of degradation to another. */
 import type { LevelNetwork, LevelTimes } from "../diffusion/cold/level-network.js";
-import type { Pass } from "../diffusion/denoiser.js";
+import type { Pass, Recompute } from "../diffusion/denoiser.js";
 import { Module } from "../nn/index.js";
 import type { Dtype, Tensor } from "../torch/index.js";
 import { type ColdUnetOptions, coldBlocks, embedLevels } from "./cold-layout.js";
@@ -53,7 +53,7 @@ export class ColdUnet extends Module implements LevelNetwork, Trunk {
     return times * timeEmbeddingFlops(this.time_embed) + trunkCost(this, { height, width }).flops;
   }
 
-  activations(height: number, width: number): number {
-    return trunkCost(this, { height, width }).activations;
+  activations(height: number, width: number, recompute?: Recompute): number {
+    return trunkCost(this, { height, width }, recompute).activations;
   }
 }

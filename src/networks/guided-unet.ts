@@ -1,6 +1,6 @@
 /** The U-Net of guided-diffusion (ADM), which predicts from an image and the number of its step. */
 import type { StepNetwork } from "../diffusion/chain/step-network.js";
-import type { Pass } from "../diffusion/denoiser.js";
+import type { Pass, Recompute } from "../diffusion/denoiser.js";
 import { UserError } from "../errors.js";
 import { Module, normal, Parameter } from "../nn/index.js";
 import type { Tensor } from "../torch/index.js";
@@ -125,7 +125,7 @@ export class GuidedUnet extends Module implements StepNetwork, Trunk {
     return timeEmbeddingFlops(this.time_embed) + trunkCost(this, { height, width }).flops;
   }
 
-  activations(height: number, width: number): number {
-    return trunkCost(this, { height, width }).activations;
+  activations(height: number, width: number, recompute?: Recompute): number {
+    return trunkCost(this, { height, width }, recompute).activations;
   }
 }

@@ -5,6 +5,7 @@ import { Convolution, GroupNorm, Linear, Module, zero } from "../nn/index.js";
 import { cat, relu, type Tensor, zeros } from "../torch/index.js";
 import { timestepEmbedding, withFourierFeatures } from "./features.js";
 import { inPrecision } from "./precision.js";
+import { segment } from "./segment.js";
 import { type AttentionPlace, Middle, Stage } from "./stages.js";
 
 /** What every network of the latent needs to know. */
@@ -72,8 +73,10 @@ export class LatentUnet extends Module implements LatentEncoder {
     const input = withFourierFeatures(x0, fourierExponents);
     const stem = this.convIn.forward(input.clone("channelsLast"));
     const h = inPrecision(pass, stem, (first) => {
-      const last = this.down.reduce((h, stage) => stage.forward(h, c, pass.dropout), first);
-      return this.normOut.forward(this.middle.forward(last, c, pass.dropout));
+      let [h, told] = [first, c];
+      for (const block of [...this.down, this.middle])
+        [h, told] = segment(pass, [h, told], ([h, c], keys) => [block.forward(h, c, keys), c]);
+      return this.normOut.forward(h);
     });
     const image = this.convOut.forward(h).flatten(1).silu(); // [B, H W]
     return this.heads.map((head) => head.forward(image));

@@ -1,11 +1,11 @@
 /** The variational encoder of cold diffusion: which latent leads from an image to a cleaner one. */
 import type { LatentPosterior } from "../diffusion/cold/level-network.js";
-import type { Pass } from "../diffusion/denoiser.js";
+import type { Pass, Recompute } from "../diffusion/denoiser.js";
 import { type Linear, Module } from "../nn/index.js";
 import { cat, type Tensor } from "../torch/index.js";
 import { type ColdUnetOptions, coldBlocks } from "./cold-layout.js";
-import { behindStem, costOf, descend, endFlops, type InputBlocks, inputBlocks } from "./guided/descent.js";
-import { type Cost, checkMultiple, dense, positions, type Size } from "./guided/layer.js";
+import { behindStem, costOf, descend, type InputBlocks, inputBlocks } from "./guided/descent.js";
+import { checkMultiple, dense, positions, type Size } from "./guided/layer.js";
 
 /** Beyond these `exp(logVariance)` no longer says anything in float32; normal runs stay far within. */
 const logVarianceBounds = [-30, 20] as const;
@@ -59,7 +59,7 @@ export class VariationalEncoder extends Module {
       this.input_blocks,
       cat([x, target], 1),
       pass,
-      (first) => descend(this.input_blocks, first, embedding, pass.dropout).at(-1) as Tensor,
+      (first) => descend(this.input_blocks, first, embedding, pass).h,
     );
     const features = maps.flatten(1);
     return {
@@ -68,14 +68,15 @@ export class VariationalEncoder extends Module {
     };
   }
 
-  cost(before: Size): Cost {
-    const [[stem], ...blocks] = this.input_blocks;
-    const { flops, activations, size } = costOf(blocks.flat(), before);
+  cost(
+    before: Size,
+    recompute: Recompute = "none",
+  ): { readonly flops: number; readonly activations: number } {
+    const { flops, activations } = costOf(this.input_blocks, before, recompute);
     const heads = this.dense_mean.weight.size + this.dense_logvar.weight.size;
     return {
-      flops: endFlops(stem, before) + flops + 2 * heads,
+      flops: flops + 2 * heads,
       activations: activations + (this.dense_mean.weight.shape[1] as number),
-      size,
     };
   }
 }

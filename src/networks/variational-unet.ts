@@ -1,6 +1,6 @@
 /** The U-Net of variational cold diffusion: a latent says which of the images before the given one is meant. */
 import type { LatentLevelNetwork, LatentPosterior, LevelTimes } from "../diffusion/cold/level-network.js";
-import type { Pass } from "../diffusion/denoiser.js";
+import type { Pass, Recompute } from "../diffusion/denoiser.js";
 import { UserError } from "../errors.js";
 import { type Linear, Module } from "../nn/index.js";
 import { cat, type Dtype, type Tensor } from "../torch/index.js";
@@ -140,8 +140,8 @@ export class VariationalUnet extends Module implements LatentLevelNetwork, Trunk
   }
 
   /** Of the encoder and the U-Net. */
-  activations(height: number, width: number): number {
+  activations(height: number, width: number, recompute?: Recompute): number {
     const size = { height, width };
-    return this.vae_encoder.cost(size).activations + trunkCost(this, size).activations;
+    return this.vae_encoder.cost(size, recompute).activations + trunkCost(this, size, recompute).activations;
   }
 }

@@ -1,9 +1,10 @@
 /** VDM's score network: a U-Net that never changes resolution (VDM, appendix B.1 and the official code). */
-import type { Denoiser, Pass } from "../diffusion/denoiser.js";
+import type { Denoiser, Pass, Recompute } from "../diffusion/denoiser.js";
 import { Convolution, GroupNorm, Linear, Module, zero } from "../nn/index.js";
 import { cat, linear, type Tensor } from "../torch/index.js";
 import { timestepEmbedding, withFourierFeatures } from "./features.js";
 import { inPrecision } from "./precision.js";
+import { segment } from "./segment.js";
 import { type AttentionPlace, Middle, Stage } from "./stages.js";
 
 export interface VdmUnetOptions {
@@ -108,15 +109,19 @@ export class VdmUnet extends Module implements Denoiser {
       .silu();
   }
 
-  #body(first: Tensor, c: Tensor, { dropout }: Pass): Tensor {
-    const hs = [first];
-    let h = first;
-    for (const stage of this.down) {
-      h = stage.forward(h, c, dropout);
-      hs.push(h);
+  #body(first: Tensor, condition: Tensor, pass: Pass): Tensor {
+    let [h, c] = [first, condition];
+    const skips: Tensor[] = [];
+    for (const block of [...this.down, this.middle]) {
+      let skip: Tensor;
+      [h, c, skip] = segment(pass, [h, c], ([h, c], keys) => [block.forward(h, c, keys), c, h]);
+      skips.push(skip);
     }
-    h = this.middle.forward(h, c, dropout);
-    for (const stage of this.up) h = stage.forward(cat([h, hs.pop() as Tensor], 1), c, dropout);
+    for (const stage of this.up)
+      [h, c] = segment(pass, [h, c, skips.pop() as Tensor], ([h, c, skip], keys) => [
+        stage.forward(cat([h, skip], 1), c, keys),
+        c,
+      ]);
     return this.normOut.forward(h);
   }
 
@@ -141,8 +146,8 @@ export class VdmUnet extends Module implements Denoiser {
     );
   }
 
-  activations(height: number, width: number): number {
-    const { imageChannels: C, channels: E, depth: L, noiseLevel } = this.#options;
+  activations(height: number, width: number, recompute: Recompute = "none"): number {
+    const { imageChannels: C, channels: E, depth: L, noiseLevel, attention } = this.#options;
     const positions = height * width;
     // Kept for backward: inputs of both normalisations and both convolutions, the sum; on the way up the wide ones.
     const block = 5 * E * positions;
@@ -150,7 +155,12 @@ export class VdmUnet extends Module implements Denoiser {
     const attend = 6 * E * positions + 3 * positions * positions;
     // The embedding, and what lies before and behind both activations of the condition.
     const condition = noiseLevel === "map" ? (C * E + 16 * E) * positions : 0;
-    return condition + (L + 2) * block + (L + 1) * wide + this.#attentions() * attend;
+    if (recompute === "none")
+      return condition + (L + 2) * block + (L + 1) * wide + this.#attentions() * attend;
+    // The input of every block, and one of them again.
+    const middle = 2 * block + (attention === "none" ? 0 : attend);
+    const last = wide + (attention === "everywhere" ? attend : 0);
+    return condition + (2 * L + 2) * E * positions + Math.max(middle, last);
   }
 
   #attentions(): number {

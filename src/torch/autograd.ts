@@ -70,17 +70,26 @@ export function enableGrad<R>(run: () => R): R {
   return withGradMode(true, run);
 }
 
+export interface AutocastOptions {
+  readonly dtype: Dtype;
+  /** Default `cpu`. */
+  readonly device?: "cpu" | "cuda";
+}
+
+/** That of the innermost `autocast`; undefined outside and inside `withoutAutocast`. */
+let autocastNow: AutocastOptions | undefined;
+
 /** Runs with matrix products and convolutions in `dtype` (bfloat16); weights are cast once for the whole call. */
-export function autocast<R>(
-  options: { readonly dtype: Dtype; readonly device?: "cpu" | "cuda" },
-  run: () => R,
-): R {
+export function autocast<R>(options: AutocastOptions, run: () => R): R {
   const { dtype, device = "cpu" } = options;
   const code = dtypeCode(dtype);
+  const outer = autocastNow;
   const before = native().setAutocast(device, true, code);
+  autocastNow = options;
   try {
     return run();
   } finally {
+    autocastNow = outer;
     native().setAutocast(device, before, code);
   }
 }
@@ -89,12 +98,21 @@ export function autocast<R>(
 export function withoutAutocast<R>(run: () => R, options: { readonly device?: "cpu" | "cuda" } = {}): R {
   const { device = "cpu" } = options;
   const code = dtypeCode("bfloat16");
+  const outer = autocastNow;
   const before = native().setAutocast(device, false, code);
+  autocastNow = undefined;
   try {
     return run();
   } finally {
+    autocastNow = outer;
     if (before) native().setAutocast(device, true, code);
   }
+}
+
+/** A function that runs others under the autocast of now, whatever is around it when it is called. */
+export function underAutocastOfNow(): <R>(run: () => R) => R {
+  const options = autocastNow;
+  return (run) => (options ? autocast(options, run) : withoutAutocast(run));
 }
 
 /** A function's value at a point, and how it changes along a direction there. */

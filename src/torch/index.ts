@@ -1,5 +1,6 @@
 /** Tensors on libtorch: `import { randn, scope, Tensor } from "varidiff/torch"`. */
 export {
+  type AutocastOptions,
   autocast,
   backward,
   clearGradients,
@@ -11,6 +12,7 @@ export {
   noGrad,
   withoutAutocast,
 } from "./autograd.js";
+export { checkpoint } from "./checkpoint.js";
 export * from "./create.js";
 export { CudaGraph } from "./cuda-graph.js";
 export * from "./device.js";

@@ -49,6 +49,12 @@ export interface Native {
   setGradMode(on: boolean): boolean;
   gradMode(): boolean;
   setAutocast(device: "cpu" | "cuda", on: boolean, dtype: number): boolean;
+  /** `run` computes the outputs again with a graph; they are freed when their gradients are known. */
+  checkpoint(
+    inputs: readonly Handle[],
+    outputs: readonly Handle[],
+    run: (inputs: readonly Handle[]) => Handle[],
+  ): Handle[];
   makeGenerator(device: string): Handle;
   seed(generator: Handle, seed: number): void;
   seedWide(generator: Handle, key: bigint): void;

@@ -102,6 +102,7 @@ export class GuidedAttention extends Module implements Layer {
       flops: 2 * 4 * channels * channels * length + 2 * 2 * length * length * channels,
       // Input, normed, q, k, v and their weighted sum; the scores before and behind the softmax.
       activations: 6 * channels * length + 2 * heads * length * length,
+      left: channels * length,
       size,
     };
   }

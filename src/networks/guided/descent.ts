@@ -1,10 +1,11 @@
 /** The way down of the guided-diffusion U-Net: residual blocks and attention, maps halved from level to level. */
-import type { Pass } from "../../diffusion/denoiser.js";
+import type { Pass, Recompute } from "../../diffusion/denoiser.js";
 import type { Convolution } from "../../nn/index.js";
 import { type DropoutKeys, scope, type Tensor } from "../../torch/index.js";
 import { inPrecision } from "../precision.js";
+import { segment } from "../segment.js";
 import { type AttentionOrder, GuidedAttention } from "./attention.js";
-import { type Cost, convolution, convolutionFlops, type Layer, type Size } from "./layer.js";
+import { type Cost, convolution, convolutionFlops, type Layer, positions, type Size } from "./layer.js";
 import { Downsample, type Resampling, Upsample } from "./resampling.js";
 import { GuidedResidualBlock, type Modulation } from "./residual-block.js";
 
@@ -86,20 +87,29 @@ export function through(
   return layers.reduce((h, layer) => scope(() => layer.forward(h, embedding, keys)), x);
 }
 
-/** What every block leaves, that of the first convolution (`first`) included. */
-export function descend(
-  [, ...blocks]: InputBlocks,
-  first: Tensor,
-  embedding: Tensor,
-  keys: DropoutKeys | undefined,
-): Tensor[] {
-  const states = [first];
-  let h = first;
-  for (const layers of blocks) {
-    h = through(layers, h, embedding, keys);
-    states.push(h);
-  }
-  return states;
+/** Feature maps, and what goes from block to block with them. */
+export interface Descended {
+  /** What the last block has left. */
+  readonly h: Tensor;
+  readonly embedding: Tensor;
+  /** What every block was given, the first convolution's maps first. */
+  readonly skips: readonly Tensor[];
+}
+
+/** Through a block further down, or the middle, whose input becomes a skip. */
+export function deeper(layers: readonly Layer[], before: Descended, pass: Pass): Descended {
+  const [h, embedding, skip] = segment(pass, [before.h, before.embedding], ([x, e], keys) => [
+    through(layers, x, e, keys),
+    e,
+    x,
+  ]);
+  return { h, embedding, skips: [...before.skips, skip] };
+}
+
+/** All the way down from `first`, which the first convolution left. */
+export function descend([, ...blocks]: InputBlocks, first: Tensor, embedding: Tensor, pass: Pass): Descended {
+  const start: Descended = { h: first, embedding, skips: [] };
+  return blocks.reduce((state, layers) => deeper(layers, state, pass), start);
 }
 
 /** `body` of the first convolution's maps of `x`, in the precision of the pass; the convolution in that of `x`. */
@@ -113,15 +123,37 @@ export function behindStem(
 }
 
 /** Of layers one after the other. */
-export function costOf(layers: readonly Layer[], before: Size): Cost {
-  let [flops, activations, size] = [0, 0, before];
-  for (const layer of layers) {
-    const cost = layer.cost(size);
+function costOfBlock(layers: readonly Layer[], before: Size): Cost {
+  const start: Cost = { flops: 0, activations: 0, left: 0, size: before };
+  return layers.reduce((sum, layer) => {
+    const { flops, activations, left, size } = layer.cost(sum.size);
+    return { flops: sum.flops + flops, activations: sum.activations + activations, left, size };
+  }, start);
+}
+
+/**
+ * Of the first convolution and blocks one after the other, up to the last one's result. Where they are computed again, the
+ * input of each is kept and one of them held whole.
+ */
+export function costOf(
+  [[stem], ...blocks]: InputBlocks,
+  before: Size,
+  recompute: Recompute = "none",
+): Pick<Cost, "flops" | "activations"> {
+  let [flops, size] = [endFlops(stem, before), before];
+  let [all, largest] = [0, 0];
+  let inputs = 0;
+  let left = (stem.weight.shape[0] as number) * positions(before);
+  for (const layers of blocks) {
+    const cost = costOfBlock(layers, size);
     flops += cost.flops;
-    activations += cost.activations;
+    all += cost.activations;
+    largest = Math.max(largest, cost.activations);
+    inputs += left;
+    left = cost.left;
     size = cost.size;
   }
-  return { flops, activations, size };
+  return { flops, activations: recompute === "levels" ? inputs + largest : all };
 }
 
 /** Two for each multiply-accumulate of a convolution at one of the ends. */

@@ -15,6 +15,8 @@ export interface Cost {
   readonly flops: number;
   /** Elements kept for the backward pass. */
   readonly activations: number;
+  /** Elements of the maps that it leaves. */
+  readonly left: number;
   readonly size: Size;
 }
 

@@ -44,8 +44,9 @@ export class Downsample extends Module implements Layer {
 
   cost(size: Size): Cost {
     const c = this.#channels;
-    const flops = this.op ? convolutionFlops(c, c, halfOf(size)) : 0;
-    return { flops, activations: c * positions(size), size: halfOf(size) };
+    const small = halfOf(size);
+    const flops = this.op ? convolutionFlops(c, c, small) : 0;
+    return { flops, activations: c * positions(size), left: c * positions(small), size: small };
   }
 }
 
@@ -68,8 +69,9 @@ export class Upsample extends Module implements Layer {
   cost(size: Size): Cost {
     const c = this.#channels;
     const wide = twice(size);
+    const left = c * positions(wide);
     return this.conv
-      ? { flops: convolutionFlops(c, c, wide), activations: c * positions(wide), size: wide }
-      : { flops: 0, activations: 0, size: wide };
+      ? { flops: convolutionFlops(c, c, wide), activations: left, left, size: wide }
+      : { flops: 0, activations: 0, left, size: wide };
   }
 }

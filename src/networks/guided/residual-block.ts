@@ -98,6 +98,6 @@ export class GuidedResidualBlock extends Module implements Layer {
     // The inputs of both norms and of both convolutions.
     const activations =
       channelsIn * (positions(before) + positions(size)) + 2 * channelsOut * positions(size);
-    return { flops, activations, size };
+    return { flops, activations, left: channelsOut * positions(size), size };
   }
 }

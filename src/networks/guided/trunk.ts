@@ -1,12 +1,14 @@
 /** The guided-diffusion U-Net without what it is told: the way down, the middle, the way up and the last convolution. */
-import type { Pass } from "../../diffusion/denoiser.js";
+import type { Pass, Recompute } from "../../diffusion/denoiser.js";
 import { UserError } from "../../errors.js";
 import { Convolution, GroupNorm, zero } from "../../nn/index.js";
 import { cat, type Tensor } from "../../torch/index.js";
+import { segment } from "../segment.js";
 import {
   behindStem,
   costOf,
   type DescentOptions,
+  deeper,
   descend,
   endFlops,
   type InputBlocks,
@@ -89,15 +91,18 @@ export function runTrunk(
   pass: Pass,
   bottleneck: (h: Tensor) => Tensor = (h) => h,
 ): Tensor {
-  const { dropout } = pass;
   const [norm, , last] = trunk.out;
   // The ends keep x's own precision; what lies between runs in that of the pass.
   const h = behindStem(trunk.input_blocks, x, pass, (first) => {
-    const skips = descend(trunk.input_blocks, first, embedding, dropout);
-    let state = bottleneck(through(trunk.middle_block, skips.at(-1) as Tensor, embedding, dropout));
+    const middle = deeper(trunk.middle_block, descend(trunk.input_blocks, first, embedding, pass), pass);
+    const skips = [...middle.skips];
+    let [h, e] = [bottleneck(middle.h), middle.embedding];
     for (const layers of trunk.output_blocks)
-      state = through(layers, cat([state, skips.pop() as Tensor], 1), embedding, dropout);
-    return norm.forward(state);
+      [h, e] = segment(pass, [h, e, skips.pop() as Tensor], ([h, e, skip], keys) => [
+        through(layers, cat([h, skip], 1), e, keys),
+        e,
+      ]);
+    return norm.forward(h);
   });
   return last.forward(h);
 }
@@ -106,12 +111,13 @@ export function runTrunk(
 export function trunkCost(
   trunk: Trunk,
   size: Size,
+  recompute: Recompute = "none",
 ): { readonly flops: number; readonly activations: number } {
-  const [[stem], ...inputs] = trunk.input_blocks;
+  const [stem, ...inputs] = trunk.input_blocks;
   const last = trunk.out[2];
-  const body = costOf([...inputs, trunk.middle_block, ...trunk.output_blocks].flat(), size);
+  const body = costOf([stem, ...inputs, trunk.middle_block, ...trunk.output_blocks], size, recompute);
   return {
-    flops: endFlops(stem, size) + body.flops + endFlops(last, size),
+    flops: body.flops + endFlops(last, size),
     // The inputs of the last norm and of the last convolution.
     activations: body.activations + 2 * (last.weight.shape[1] as number) * positions(size),
   };
