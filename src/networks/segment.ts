@@ -1,6 +1,6 @@
 /** A segment of a network, which a training may compute again for the gradient rather than keep. */
 import type { Pass } from "../diffusion/denoiser.js";
-import { checkpoint, type DropoutKeys, type Tensor } from "../torch/index.js";
+import { checkpoint, type DropoutKeys, scope, type Tensor } from "../torch/index.js";
 
 /** The same keys for every run. */
 function repeated(keys: DropoutKeys): () => DropoutKeys {
@@ -26,7 +26,7 @@ export function segment<const I extends readonly Tensor[], const O extends reado
   inputs: I,
   run: (inputs: I, keys: DropoutKeys | undefined) => O,
 ): O {
-  if (recompute !== "levels") return run(inputs, dropout);
+  if (recompute !== "levels") return scope(() => run(inputs, dropout));
   const keys = dropout && repeated(dropout);
   return checkpoint((...given: I) => run(given, keys?.()), inputs);
 }
