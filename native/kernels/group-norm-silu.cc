@@ -1,10 +1,11 @@
-// varidiff::group_norm: y = act(GroupNorm(x + shift)), act = SiLU or identity, in one pass over channels-last memory.
+// varidiff::group_norm: y = drop(act(GroupNorm(x + shift))), act = SiLU or identity, in one pass over channels-last memory.
 //
 // In libtorch 1.13 normalisation and activation cost more than the convolutions between them. One image's feature map
 // fits the second-level cache, so mean, variance and output are three cheap readings of the same memory, and backward
 // recomputes the activation instead of storing it. `shift` [N, C] is the conditioning that a residual block adds to
 // every position before its second normalisation. Weight and bias are [C], or [N, C] where the conditioning scales and
-// shifts what was normalised.
+// shifts what was normalised. The mask is that of varidiff::dropout. varidiff::group_norm_fork returns x too, for what goes
+// past the normalisation: the gradient of that is then added while dx is written, and not in a pass of its own.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -13,7 +14,7 @@
 
 #include <vector>
 
-#include "simd.h"
+#include "group-norm-image.h"
 
 namespace varidiff {
 
@@ -21,166 +22,40 @@ namespace {
 
 using at::Tensor;
 using c10::optional;
+using torch::autograd::variable_list;
 
-/** One image: `rows` positions of `channels` values, `channels` fastest. */
+// target_clones needs plain functions: one a type.
+#define VARIDIFF_IMAGE_KERNELS(SUFFIX, ATTRIBUTE, SET, T, A)                                                         \
+  ATTRIBUTE void forward##SUFFIX(const Image<T, A>& im, double eps, T* y, A* mean, A* rstd, A* work) {               \
+    forwardImage<SET>(im, eps, y, mean, rstd, work);                                                                 \
+  }                                                                                                                  \
+  ATTRIBUTE void backward##SUFFIX(const Image<T, A>& im, const Gradients<T, A>& to, const A* mean, const A* rstd, A* work) { \
+    backwardImage<SET>(im, to, mean, rstd, work);                                                                    \
+  }
+VARIDIFF_IMAGE_KERNELS(Any, VARIDIFF_CLONES, AnyCpu, c10::BFloat16, float)
+VARIDIFF_IMAGE_KERNELS(Any, VARIDIFF_CLONES, AnyCpu, float, float)
+VARIDIFF_IMAGE_KERNELS(Any, VARIDIFF_CLONES, AnyCpu, double, double)
+#ifdef VARIDIFF_AVX512
+VARIDIFF_IMAGE_KERNELS(Avx512, VARIDIFF_AVX512, Avx512, c10::BFloat16, float)
+VARIDIFF_IMAGE_KERNELS(Avx512, VARIDIFF_AVX512, Avx512, float, float)
+VARIDIFF_IMAGE_KERNELS(Avx512, VARIDIFF_AVX512, Avx512, double, double)
+#endif
+
 template <typename T, typename A>
-struct Image {
-  const T* x;
-  const A* shift;  // [channels] or null
-  const A* weight;
-  const A* bias;
-  int64_t rows, channels, groups;
-};
+void forwardOne(const Image<T, A>& im, double eps, T* y, A* mean, A* rstd, A* work) {
+#ifdef VARIDIFF_AVX512
+  if (hasAvx512()) return forwardAvx512(im, eps, y, mean, rstd, work);
+#endif
+  forwardAny(im, eps, y, mean, rstd, work);
+}
 
 template <typename T, typename A>
-VARIDIFF_INLINE void statistics(const Image<T, A>& im, double eps, A* mean, A* rstd, A* work) {
-  const int64_t C = im.channels, D = C / im.groups;
-  A* sum = work;
-  A* at = work + C;
-  for (int64_t c = 0; c < C; ++c) sum[c] = 0;
-  for (int64_t r = 0; r < im.rows; ++r) {
-    const T* row = im.x + r * C;
-    for (int64_t c = 0; c < C; ++c) sum[c] += load(row + c);
-  }
-  for (int64_t g = 0; g < im.groups; ++g) {
-    double total = 0;
-    for (int64_t c = g * D; c < (g + 1) * D; ++c) total += static_cast<double>(sum[c]) + (im.shift ? static_cast<double>(im.shift[c]) * im.rows : 0.0);
-    mean[g] = static_cast<A>(total / static_cast<double>(D * im.rows));
-    for (int64_t c = g * D; c < (g + 1) * D; ++c) at[c] = (im.shift ? im.shift[c] : A(0)) - mean[g];
-  }
-  // Second reading: squares of differences from the mean, so that a large mean cancels nothing.
-  for (int64_t c = 0; c < C; ++c) sum[c] = 0;
-  for (int64_t r = 0; r < im.rows; ++r) {
-    const T* row = im.x + r * C;
-    for (int64_t c = 0; c < C; ++c) {
-      const A d = load(row + c) + at[c];
-      sum[c] += d * d;
-    }
-  }
-  for (int64_t g = 0; g < im.groups; ++g) {
-    double total = 0;
-    for (int64_t c = g * D; c < (g + 1) * D; ++c) total += static_cast<double>(sum[c]);
-    rstd[g] = static_cast<A>(1.0 / std::sqrt(total / static_cast<double>(D * im.rows) + eps));
-  }
+void backwardOne(const Image<T, A>& im, const Gradients<T, A>& to, const A* mean, const A* rstd, A* work) {
+#ifdef VARIDIFF_AVX512
+  if (hasAvx512()) return backwardAvx512(im, to, mean, rstd, work);
+#endif
+  backwardAny(im, to, mean, rstd, work);
 }
-
-/** xhat = x * scale + offset per channel; u = xhat * weight + bias. */
-template <typename T, typename A>
-VARIDIFF_INLINE void coefficients(const Image<T, A>& im, const A* mean, const A* rstd, A* scale, A* offset) {
-  const int64_t D = im.channels / im.groups;
-  for (int64_t c = 0; c < im.channels; ++c) {
-    const int64_t g = c / D;
-    scale[c] = rstd[g];
-    offset[c] = ((im.shift ? im.shift[c] : A(0)) - mean[g]) * rstd[g];
-  }
-}
-
-template <bool Silu, typename T, typename A>
-VARIDIFF_INLINE void forwardImage(const Image<T, A>& im, double eps, T* y, A* mean, A* rstd, A* work) {
-  const int64_t C = im.channels;
-  statistics(im, eps, mean, rstd, work);
-  A* scale = work;
-  A* offset = work + C;
-  coefficients(im, mean, rstd, scale, offset);
-  for (int64_t c = 0; c < C; ++c) {
-    offset[c] = offset[c] * im.weight[c] + im.bias[c];
-    scale[c] *= im.weight[c];
-  }
-  for (int64_t r = 0; r < im.rows; ++r) {
-    const T* row = im.x + r * C;
-    T* out = y + r * C;
-    for (int64_t c = 0; c < C; ++c) {
-      const A u = load(row + c) * scale[c] + offset[c];
-      if constexpr (Silu) store(out + c, u * logistic(u));
-      else store(out + c, u);
-    }
-  }
-}
-
-/** work: 8 * channels + rows * channels. dWeight, dBias: this image's share. */
-template <bool Silu, typename T, typename A>
-VARIDIFF_INLINE void backwardImage(const Image<T, A>& im, const T* dy, const A* mean, const A* rstd, T* dx, A* dWeight,
-                                   A* dBias, A* dShift, A* work) {
-  const int64_t C = im.channels, D = C / im.groups;
-  A *scale = work, *offset = work + C, *a = work + 2 * C, *b = work + 3 * C, *k = work + 4 * C, *sumX = work + 5 * C;
-  A* du = work + 8 * C;
-  const A *weight = im.weight, *bias = im.bias;
-  coefficients(im, mean, rstd, scale, offset);
-  for (int64_t c = 0; c < C; ++c) dWeight[c] = dBias[c] = sumX[c] = 0;
-  for (int64_t r = 0; r < im.rows; ++r) {
-    const T* row = im.x + r * C;
-    const T* grad = dy + r * C;
-    A* d = du + r * C;
-    VARIDIFF_INDEPENDENT
-    for (int64_t c = 0; c < C; ++c) {
-      const A x = load(row + c);
-      const A xhat = x * scale[c] + offset[c];
-      A slope = load(grad + c);
-      if constexpr (Silu) {
-        const A u = xhat * weight[c] + bias[c];
-        const A s = logistic(u);
-        slope = slope * (s * (A(1) + u * (A(1) - s)));
-      }
-      d[c] = slope;
-      dBias[c] += slope;
-      dWeight[c] += slope * xhat;
-      sumX[c] += x;
-    }
-  }
-  // dx = rstd (du w - mean(du w) - xhat mean(du w xhat)), gathered into du * a + x * b + k
-  const double count = static_cast<double>(D * im.rows);
-  for (int64_t g = 0; g < im.groups; ++g) {
-    double s1 = 0, s2 = 0;
-    for (int64_t c = g * D; c < (g + 1) * D; ++c) {
-      s1 += static_cast<double>(dBias[c]) * static_cast<double>(im.weight[c]);
-      s2 += static_cast<double>(dWeight[c]) * static_cast<double>(im.weight[c]);
-    }
-    const A m1 = static_cast<A>(s1 / count), m2 = static_cast<A>(s2 / count);
-    for (int64_t c = g * D; c < (g + 1) * D; ++c) {
-      a[c] = rstd[g] * im.weight[c];
-      b[c] = -rstd[g] * rstd[g] * m2;
-      k[c] = -rstd[g] * (m1 + offset[c] * m2);
-    }
-  }
-  for (int64_t r = 0; r < im.rows; ++r) {
-    const T* row = im.x + r * C;
-    const A* d = du + r * C;
-    T* out = dx + r * C;
-    for (int64_t c = 0; c < C; ++c) store(out + c, d[c] * a[c] + load(row + c) * b[c] + k[c]);
-  }
-  if (dShift)
-    for (int64_t c = 0; c < C; ++c) dShift[c] = dBias[c] * a[c] + sumX[c] * b[c] + static_cast<A>(im.rows) * k[c];
-}
-
-// target_clones needs plain functions: one a type and activation.
-#define VARIDIFF_IMAGE_KERNELS(NAME, T, A, SILU)                                                                        \
-  VARIDIFF_CLONES void forward##NAME(const Image<T, A>& im, double eps, T* y, A* mean, A* rstd, A* work) {              \
-    forwardImage<SILU>(im, eps, y, mean, rstd, work);                                                                   \
-  }                                                                                                                     \
-  VARIDIFF_CLONES void backward##NAME(const Image<T, A>& im, const T* dy, const A* mean, const A* rstd, T* dx,          \
-                                      A* dWeight, A* dBias, A* dShift, A* work) {                                       \
-    backwardImage<SILU>(im, dy, mean, rstd, dx, dWeight, dBias, dShift, work);                                          \
-  }
-VARIDIFF_IMAGE_KERNELS(BfloatSilu, c10::BFloat16, float, true)
-VARIDIFF_IMAGE_KERNELS(BfloatPlain, c10::BFloat16, float, false)
-VARIDIFF_IMAGE_KERNELS(FloatSilu, float, float, true)
-VARIDIFF_IMAGE_KERNELS(FloatPlain, float, float, false)
-VARIDIFF_IMAGE_KERNELS(DoubleSilu, double, double, true)
-VARIDIFF_IMAGE_KERNELS(DoublePlain, double, double, false)
-
-template <typename T>
-struct Chosen;
-#define VARIDIFF_CHOOSE(T, PREFIX)                                                          \
-  template <>                                                                               \
-  struct Chosen<T> {                                                                        \
-    static constexpr auto forwardSilu = forward##PREFIX##Silu;                              \
-    static constexpr auto forwardPlain = forward##PREFIX##Plain;                            \
-    static constexpr auto backwardSilu = backward##PREFIX##Silu;                            \
-    static constexpr auto backwardPlain = backward##PREFIX##Plain;                          \
-  };
-VARIDIFF_CHOOSE(c10::BFloat16, Bfloat)
-VARIDIFF_CHOOSE(float, Float)
-VARIDIFF_CHOOSE(double, Double)
 
 struct Sizes {
   int64_t images, channels, rows, groups;
@@ -200,6 +75,15 @@ Sizes sizesOf(const Tensor& x, const Tensor& weight, const Tensor& bias, const o
   return {x.size(0), C, x.size(2) * x.size(3), groups, own ? C : 0};
 }
 
+/** What of the operator's arguments is not a tensor. */
+struct Options {
+  int64_t groups;
+  double eps;
+  bool silu;
+  double rate;
+  int64_t key;
+};
+
 Tensor channelsLast(const Tensor& x) { return x.contiguous(at::MemoryFormat::ChannelsLast); }
 
 template <typename A>
@@ -207,131 +91,180 @@ Tensor plain(const Tensor& t) {
   return t.to(c10::CppTypeToScalarType<A>::value).contiguous();
 }
 
+/** The images of a batch that lies channels-last, and what their arrays belong to. */
 template <typename T>
-std::vector<Tensor> runForward(const Tensor& x, const Tensor& weight, const Tensor& bias, const optional<Tensor>& shift,
-                               const Sizes& n, double eps, bool silu) {
+struct Batch {
   using A = typename Accumulate<T>::type;
-  const Tensor w = plain<A>(weight), b = plain<A>(bias), s = shift ? plain<A>(*shift) : Tensor();
-  Tensor y = at::empty_like(x);
-  const auto options = x.options().dtype(c10::CppTypeToScalarType<A>::value);
+  const Sizes n;
+  const Options& options;
+  const Tensor x, weight, bias, shift;
+  const DropoutMask mask;
+
+  Batch(const Tensor& input, const Tensor& w, const Tensor& b, const optional<Tensor>& s, const Options& o)
+      : n(sizesOf(input, w, b, s, o.groups)), options(o), x(channelsLast(input)), weight(plain<A>(w)), bias(plain<A>(b)),
+        shift(s ? plain<A>(*s) : Tensor()), mask(o.rate, o.key) {}
+
+  /** Where image i's part of a map lies. */
+  int64_t at(int64_t i) const { return i * n.rows * n.channels; }
+
+  Image<T, A> image(int64_t i) const {
+    const int64_t w = i * n.stride;
+    return {x.data_ptr<T>() + at(i), shift.defined() ? shift.data_ptr<A>() + i * n.channels : nullptr,
+            weight.data_ptr<A>() + w, bias.data_ptr<A>() + w, n.rows, n.channels, n.groups, options.silu,
+            options.rate > 0 ? &mask : nullptr, static_cast<uint32_t>(at(i))};
+  }
+};
+
+template <typename T>
+std::vector<Tensor> runForward(const Batch<T>& batch) {
+  using A = typename Accumulate<T>::type;
+  const Sizes& n = batch.n;
+  Tensor y = at::empty_like(batch.x);
+  const auto options = y.options().dtype(c10::CppTypeToScalarType<A>::value);
   Tensor mean = at::empty({n.images, n.groups}, options), rstd = at::empty({n.images, n.groups}, options);
-  const auto* xp = x.data_ptr<T>();
-  const auto *wp = w.data_ptr<A>(), *bp = b.data_ptr<A>(), *sp = shift ? s.data_ptr<A>() : nullptr;
   auto* yp = y.data_ptr<T>();
   auto *mp = mean.data_ptr<A>(), *rp = rstd.data_ptr<A>();
   at::parallel_for(0, n.images, 1, [&](int64_t begin, int64_t end) {
-    std::vector<A> work(2 * n.channels);
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t at = i * n.rows * n.channels;
-      const int64_t w = i * n.stride;
-      const Image<T, A> im{xp + at, sp ? sp + i * n.channels : nullptr, wp + w, bp + w, n.rows, n.channels, n.groups};
-      (silu ? Chosen<T>::forwardSilu : Chosen<T>::forwardPlain)(im, eps, yp + at, mp + i * n.groups, rp + i * n.groups, work.data());
-    }
+    std::vector<A> work(forwardWork<A>(n.channels));
+    for (int64_t i = begin; i < end; ++i)
+      forwardOne(batch.image(i), batch.options.eps, yp + batch.at(i), mp + i * n.groups, rp + i * n.groups, work.data());
   });
   return {y, mean, rstd};
 }
 
+/** Gradients of x, weight, bias and shift; `past` is that of x where it goes past the normalisation. */
 template <typename T>
-std::vector<Tensor> runBackward(const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& bias,
-                                const optional<Tensor>& shift, const Tensor& mean, const Tensor& rstd, const Sizes& n, bool silu) {
+std::vector<Tensor> runBackward(const Batch<T>& batch, const Tensor& dy, const Tensor& past, const Tensor& mean, const Tensor& rstd) {
   using A = typename Accumulate<T>::type;
-  const Tensor w = plain<A>(weight), b = plain<A>(bias), s = shift ? plain<A>(*shift) : Tensor();
-  const Tensor g = channelsLast(dy.to(x.scalar_type()));
-  Tensor dx = at::empty_like(x);
-  const auto options = mean.options();
-  Tensor dWeight = at::empty({n.images, n.channels}, options), dBias = at::empty({n.images, n.channels}, options);
-  Tensor dShift = shift ? at::empty({n.images, n.channels}, options) : Tensor();
-  const auto *xp = x.data_ptr<T>(), *gp = g.data_ptr<T>();
-  const auto *wp = w.data_ptr<A>(), *bp = b.data_ptr<A>(), *sp = shift ? s.data_ptr<A>() : nullptr;
+  const Sizes& n = batch.n;
+  const auto type = c10::CppTypeToScalarType<T>::value;
+  const Tensor g = channelsLast(dy.to(type));
+  const Tensor skip = past.defined() ? channelsLast(past.to(type)) : Tensor();
+  Tensor dx = at::empty_like(batch.x);
+  const auto ofEach = [&] { return at::empty({n.images, n.channels}, mean.options()); };
+  Tensor dWeight = ofEach(), dBias = ofEach(), dShift = batch.shift.defined() ? ofEach() : Tensor();
+  const T *gp = g.data_ptr<T>(), *pp = skip.defined() ? skip.data_ptr<T>() : nullptr;
   const auto *mp = mean.data_ptr<A>(), *rp = rstd.data_ptr<A>();
   auto* dxp = dx.data_ptr<T>();
-  auto *dwp = dWeight.data_ptr<A>(), *dbp = dBias.data_ptr<A>(), *dsp = shift ? dShift.data_ptr<A>() : nullptr;
+  auto *dwp = dWeight.data_ptr<A>(), *dbp = dBias.data_ptr<A>(), *dsp = dShift.defined() ? dShift.data_ptr<A>() : nullptr;
   at::parallel_for(0, n.images, 1, [&](int64_t begin, int64_t end) {
-    std::vector<A> work((8 + n.rows) * n.channels);
+    std::vector<A> work(backwardWork<A>(n.rows, n.channels));
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t at = i * n.rows * n.channels, c = i * n.channels, w = i * n.stride;
-      const Image<T, A> im{xp + at, sp ? sp + c : nullptr, wp + w, bp + w, n.rows, n.channels, n.groups};
-      (silu ? Chosen<T>::backwardSilu : Chosen<T>::backwardPlain)(im, gp + at, mp + i * n.groups, rp + i * n.groups, dxp + at,
-                                                                  dwp + c, dbp + c, dsp ? dsp + c : nullptr, work.data());
+      const int64_t at = batch.at(i), c = i * n.channels;
+      const Gradients<T, A> to{gp + at, pp ? pp + at : nullptr, dxp + at, dwp + c, dbp + c, dsp ? dsp + c : nullptr};
+      backwardOne(batch.image(i), to, mp + i * n.groups, rp + i * n.groups, work.data());
     }
   });
   const auto ofAll = [&](const Tensor& gradient) { return n.stride == 0 ? gradient.sum(0) : gradient; };
-  return {dx, ofAll(dWeight).to(weight.scalar_type()), ofAll(dBias).to(bias.scalar_type()),
-          shift ? dShift.to(shift->scalar_type()) : Tensor()};
+  return {dx, ofAll(dWeight), ofAll(dBias), dShift};
 }
 
 /** The same function in ATen's own operators: differentiable as often as wanted, on any device. */
-Tensor reference(const Tensor& x, const Tensor& weight, const Tensor& bias, const optional<Tensor>& shift, int64_t groups,
-                 double eps, bool silu) {
+Tensor composed(const Tensor& x, const Tensor& weight, const Tensor& bias, const optional<Tensor>& shift, const Options& o) {
   const auto wide = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   Tensor h = x.to(wide);
   if (shift) h = h + shift->to(wide).unsqueeze(-1).unsqueeze(-1);
-  const Tensor grouped = h.reshape({h.size(0), groups, -1});
+  const Tensor grouped = h.reshape({h.size(0), o.groups, -1});
   const Tensor centred = grouped - grouped.mean(-1, true);
-  const Tensor rstd = (centred.square().mean(-1, true) + eps).rsqrt();
+  const Tensor rstd = (centred.square().mean(-1, true) + o.eps).rsqrt();
   const auto spread = [&](const Tensor& t) { return t.to(wide).reshape({-1, h.size(1), 1, 1}); };
   const Tensor u = (centred * rstd).reshape(h.sizes()) * spread(weight) + spread(bias);
-  return (silu ? u * u.sigmoid() : u).to(x.scalar_type()).contiguous(at::MemoryFormat::ChannelsLast);
+  const Tensor y = (o.silu ? u * u.sigmoid() : u).contiguous(at::MemoryFormat::ChannelsLast);
+  return dropout(y, o.rate, o.key).to(x.scalar_type());
 }
+
+constexpr int Arguments = 10;
 
 class GroupNorm : public torch::autograd::Function<GroupNorm> {
  public:
-  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& input, const Tensor& weight, const Tensor& bias,
-                        const optional<Tensor>& shift, int64_t groups, double eps, bool silu) {
+  /** y, and x again where it forks. */
+  static variable_list forward(torch::autograd::AutogradContext* context, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                               const optional<Tensor>& shift, int64_t groups, double eps, bool silu, double rate, int64_t key, bool forks) {
     at::AutoDispatchBelowADInplaceOrView below;
-    const Tensor x = channelsLast(input);
-    const Sizes n = sizesOf(x, weight, bias, shift, groups);
+    const Options options{groups, eps, silu, rate, key};
     const auto out = byType(x.scalar_type(), [&](auto type) {
-      return runForward<decltype(type)>(x, weight, bias, shift, n, eps, silu);
+      return runForward(Batch<decltype(type)>(x, weight, bias, shift, options));
     });
-    context->save_for_backward({input, weight, bias, shift ? *shift : Tensor(), out[1], out[2]});
+    context->save_for_backward({x, weight, bias, shift ? *shift : Tensor(), out[1], out[2]});
     context->saved_data["groups"] = groups;
     context->saved_data["eps"] = eps;
     context->saved_data["silu"] = silu;
-    return out[0];
+    context->saved_data["rate"] = rate;
+    context->saved_data["key"] = key;
+    context->set_materialize_grads(false);
+    return forks ? variable_list{out[0], x} : variable_list{out[0]};
   }
 
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list grads) {
+  static variable_list backward(torch::autograd::AutogradContext* context, variable_list grads) {
     const auto saved = context->get_saved_variables();
-    const Tensor &x = saved[0], &weight = saved[1], &bias = saved[2];
+    const Tensor &x = saved[0], &weight = saved[1], &bias = saved[2], &dy = grads[0];
+    const Tensor past = grads.size() > 1 ? grads[1] : Tensor();
     const optional<Tensor> shift = saved[3].defined() ? optional<Tensor>(saved[3]) : c10::nullopt;
-    const int64_t groups = context->saved_data["groups"].toInt();
-    const double eps = context->saved_data["eps"].toDouble();
-    const bool silu = context->saved_data["silu"].toBool();
+    auto& data = context->saved_data;
+    const Options options{data["groups"].toInt(), data["eps"].toDouble(), data["silu"].toBool(), data["rate"].toDouble(), data["key"].toInt()};
+    variable_list result(Arguments);
+    if (!dy.defined()) {
+      result[0] = past;
+      return result;
+    }
     if (c10::GradMode::is_enabled()) {  // create_graph: the gradient itself must be differentiable
-      const Tensor y = reference(x, weight, bias, shift, groups, eps, silu);
-      std::vector<Tensor> inputs;
+      const Tensor y = composed(x, weight, bias, shift, options);
+      variable_list inputs;
       for (int i = 0; i < 4; ++i)
         if (saved[i].defined() && saved[i].requires_grad()) inputs.push_back(saved[i]);
-      if (inputs.empty()) return torch::autograd::variable_list(7);
-      const auto found = torch::autograd::grad({y}, inputs, {grads[0]}, true, true, true);
-      torch::autograd::variable_list result(7);
+      if (inputs.empty()) return result;
+      const auto found = torch::autograd::grad({y}, inputs, {dy}, true, true, true);
       size_t next = 0;
       for (int i = 0; i < 4; ++i)
         if (saved[i].defined() && saved[i].requires_grad()) result[i] = found[next++];
+      if (past.defined()) result[0] = result[0] + past;
       return result;
     }
-    const Sizes n = sizesOf(x, weight, bias, shift, groups);
-    const Tensor input = channelsLast(x);
     const auto out = byType(x.scalar_type(), [&](auto type) {
-      return runBackward<decltype(type)>(grads[0], input, weight, bias, shift, saved[4], saved[5], n, silu);
+      return runBackward(Batch<decltype(type)>(x, weight, bias, shift, options), dy, past, saved[4], saved[5]);
     });
-    return {out[0], out[1], out[2], out[3], Tensor(), Tensor(), Tensor()};
+    result[0] = out[0];
+    result[1] = out[1].to(weight.scalar_type());
+    result[2] = out[2].to(bias.scalar_type());
+    if (shift) result[3] = out[3].to(shift->scalar_type());
+    return result;
   }
 };
 
-Tensor groupNorm(const Tensor& x, const Tensor& weight, const Tensor& bias, const optional<Tensor>& shift, int64_t groups,
-                 double eps, bool silu) {
+void check(const Tensor& x, const Tensor& weight, const Tensor& bias, const optional<Tensor>& shift, int64_t groups, double rate) {
   sizesOf(x, weight, bias, shift, groups);
-  if (!x.device().is_cpu()) return reference(x, weight, bias, shift, groups, eps, silu);
-  return GroupNorm::apply(x, weight, bias, shift, groups, eps, silu);
+  checkDropout(x, rate);
+}
+
+Tensor reference(const Tensor& x, const Tensor& weight, const Tensor& bias, const optional<Tensor>& shift, int64_t groups,
+                 double eps, bool silu, double rate, int64_t key) {
+  return composed(x, weight, bias, shift, {groups, eps, silu, rate, key});
+}
+
+Tensor groupNorm(const Tensor& x, const Tensor& weight, const Tensor& bias, const optional<Tensor>& shift, int64_t groups,
+                 double eps, bool silu, double rate, int64_t key) {
+  check(x, weight, bias, shift, groups, rate);
+  if (!x.device().is_cpu()) return reference(x, weight, bias, shift, groups, eps, silu, rate, key);
+  return GroupNorm::apply(x, weight, bias, shift, groups, eps, silu, rate, key, false)[0];
+}
+
+std::tuple<Tensor, Tensor> groupNormFork(const Tensor& x, const Tensor& weight, const Tensor& bias, const optional<Tensor>& shift,
+                                         int64_t groups, double eps, bool silu, double rate, int64_t key) {
+  check(x, weight, bias, shift, groups, rate);
+  if (!x.device().is_cpu()) return {reference(x, weight, bias, shift, groups, eps, silu, rate, key), x};
+  const auto out = GroupNorm::apply(x, weight, bias, shift, groups, eps, silu, rate, key, true);
+  return {out[0], out[1]};
 }
 
 }  // namespace
 
+#define VARIDIFF_GROUP_NORM_ARGUMENTS \
+  "Tensor weight, Tensor bias, Tensor? shift, int groups, float eps, bool silu, float rate, int key"
+
 TORCH_LIBRARY_FRAGMENT(varidiff, m) {
-  m.def("group_norm(Tensor x, Tensor weight, Tensor bias, Tensor? shift, int groups, float eps, bool silu) -> Tensor", groupNorm);
-  m.def("group_norm_reference(Tensor x, Tensor weight, Tensor bias, Tensor? shift, int groups, float eps, bool silu) -> Tensor", reference);
+  m.def("group_norm(Tensor x, " VARIDIFF_GROUP_NORM_ARGUMENTS ") -> Tensor", groupNorm);
+  m.def("group_norm_reference(Tensor x, " VARIDIFF_GROUP_NORM_ARGUMENTS ") -> Tensor", reference);
+  m.def("group_norm_fork(Tensor(a) x, " VARIDIFF_GROUP_NORM_ARGUMENTS ") -> (Tensor, Tensor(a))", groupNormFork);
 }
 
 }  // namespace varidiff

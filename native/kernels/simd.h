@@ -43,26 +43,35 @@ VARIDIFF_INLINE void store(c10::BFloat16* p, float value) {
 VARIDIFF_INLINE void store(float* p, float value) { *p = value; }
 VARIDIFF_INLINE void store(double* p, double value) { *p = value; }
 
-/** exp on [-60, 60] (clamped), within 2 units in the last place; branch-free, so that loops around it vectorise. */
-VARIDIFF_INLINE float exponential(float x) {
-  x = x < -60.0f ? -60.0f : x;
-  x = x > 60.0f ? 60.0f : x;
-  const float shifted = x * 1.44269504088896341f + 12582912.0f;  // rounds to an integer in the low mantissa bits
-  const float n = shifted - 12582912.0f;
-  float r = x - n * 0.693359375f;
+/**
+ * exp on [-60, 60], within 2 units in the last place; branch-free, so that loops around it vectorise, and in few steps that
+ * wait for each other. F is float or a vector of floats, U as many 32-bit numbers.
+ */
+template <typename F, typename U>
+VARIDIFF_INLINE F exponentialWithin(F x) {
+  const F shifted = x * 1.44269504088896341f + 12582912.0f;  // rounds to an integer in the low mantissa bits
+  const F n = shifted - 12582912.0f;
+  F r = x - n * 0.693359375f;
   r = r + n * 2.12194440e-4f;
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * r * r + r + 1.0f;
-  const int32_t power = (static_cast<int32_t>(n) + 127) << 23;
-  float scale;
-  std::memcpy(&scale, &power, 4);
+  const F square = r * r;
+  F p = (r * 1.9875691500e-4f + 1.3981999507e-3f) * square + (r * 8.3334519073e-3f + 4.1665795894e-2f);
+  p = p * square + (r * 1.6666665459e-1f + 5.0000001201e-1f);
+  p = p * square + (r + 1.0f);
+  U bits;
+  std::memcpy(&bits, &shifted, sizeof(bits));
+  const U power = (bits << 23) + (127u << 23);  // all that is left of `shifted` are the low bits
+  F scale;
+  std::memcpy(&scale, &power, sizeof(scale));
   return p * scale;
 }
+/** A vector or a number kept in [-60, 60]. */
+template <typename F>
+VARIDIFF_INLINE F clamped(F x) {
+  const F least = F{} - 60.0f, most = F{} + 60.0f;
+  x = x < least ? least : x;
+  return x > most ? most : x;
+}
+VARIDIFF_INLINE float exponential(float x) { return exponentialWithin<float, uint32_t>(clamped(x)); }
 VARIDIFF_INLINE double exponential(double x) { return std::exp(x); }
 
 template <typename T>

@@ -1,6 +1,6 @@
 /** The blocks the U-Nets are built of: residual and attention, on feature maps of constant size. */
 import { Convolution, GroupNorm, Linear, Module, zero } from "../nn/index.js";
-import { type DropoutKeys, dropout, scaledSoftmax, type Tensor } from "../torch/index.js";
+import { type DropoutKeys, scaledSoftmax, type Tensor } from "../torch/index.js";
 
 export interface ResidualBlockOptions {
   readonly channelsIn: number;
@@ -37,14 +37,16 @@ export class ResidualBlock extends Module {
 
   /** `x` `[B, in, H, W]`, `condition` `[B, F]` or, for every position, `[B, H, W, F]` -> `[B, out, H, W]` */
   forward(x: Tensor, condition: Tensor, keys: DropoutKeys | undefined): Tensor {
-    let h = this.conv1.forward(this.norm1.forward(x));
+    const [normed, past] = this.norm1.fork(x);
+    let h = this.conv1.forward(normed);
     const shift = this.conditionProjection.forward(condition); // added before the statistics are taken
+    const dropout = { rate: this.#rate, keys };
     h =
       shift.rank === 2
-        ? this.norm2.forward(h, shift)
-        : this.norm2.forward(h.add(shift.permute([0, 3, 1, 2])));
-    h = this.conv2.forward(dropout(h, this.#rate, keys));
-    return (this.shortcut ? this.shortcut.forward(x) : x).add(h);
+        ? this.norm2.forward(h, { shift, dropout })
+        : this.norm2.forward(h.add(shift.permute([0, 3, 1, 2])), { dropout });
+    h = this.conv2.forward(h);
+    return (this.shortcut ? this.shortcut.forward(past) : past).add(h);
   }
 }
 
@@ -70,12 +72,12 @@ export class AttentionBlock extends Module {
   /** `x` `[B, E, H, W]`; the softmax is taken in float32 or better. */
   forward(x: Tensor): Tensor {
     const [batch, channels, height, width] = x.shape as [number, number, number, number];
-    const tokens = this.norm
-      .forward(x)
-      .permute([0, 2, 3, 1])
-      .reshape([batch, height * width, channels]); // a view: channels lie fastest
+    const [normed, past] = this.norm.fork(x);
+    const tokens = normed.permute([0, 2, 3, 1]).reshape([batch, height * width, channels]); // a view: channels lie fastest
     const scores = this.q.forward(tokens).matmul(this.k.forward(tokens).transpose(1, 2)); // [B, HW, HW]
     const attended = scaledSoftmax(scores, this.#channels ** -0.5).matmul(this.v.forward(tokens));
-    return x.add(this.out.forward(attended).reshape([batch, height, width, channels]).permute([0, 3, 1, 2]));
+    return past.add(
+      this.out.forward(attended).reshape([batch, height, width, channels]).permute([0, 3, 1, 2]),
+    );
   }
 }

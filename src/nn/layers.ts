@@ -1,5 +1,13 @@
 /** The layers of the networks: convolution and its transpose, linear map, group normalisation. */
-import { conv2d, groupNorm, linear, type Tensor, transposedConv2d } from "../torch/index.js";
+import {
+  conv2d,
+  type DropoutOptions,
+  groupNorm,
+  groupNormFork,
+  linear,
+  type Tensor,
+  transposedConv2d,
+} from "../torch/index.js";
 import { type Initialiser, lecunNormal, one, zero } from "./initialisers.js";
 import { Module, Parameter } from "./module.js";
 
@@ -92,13 +100,22 @@ export class Linear extends Module {
   }
 }
 
-/** Group normalisation with population variance, and the activation that follows it, in one kernel. */
+export interface NormPassOptions {
+  /** `[B, C]`, added to every position before the statistics are taken. */
+  readonly shift?: Tensor;
+  /** Behind the activation. */
+  readonly dropout?: DropoutOptions;
+}
+
+/** Group normalisation with population variance, and the activation and dropout that follow it, in one kernel. */
 export class GroupNorm extends Module {
   readonly weight: Parameter;
   readonly bias: Parameter;
-  readonly #groups: number;
-  readonly #epsilon: number;
-  readonly #activation: "silu" | "none";
+  readonly #options: {
+    readonly groups: number;
+    readonly epsilon: number;
+    readonly activation: "silu" | "none";
+  };
 
   /** @throws Error when the channels do not divide into the groups. */
   constructor(
@@ -106,32 +123,28 @@ export class GroupNorm extends Module {
     options: { readonly groups?: number; readonly epsilon?: number; readonly activation: "silu" | "none" },
   ) {
     super();
-    this.#groups = options.groups ?? 32;
-    if (channels % this.#groups !== 0)
-      throw new Error(`expected a number of channels divisible by ${this.#groups} groups, got ${channels}`);
-    this.#epsilon = options.epsilon ?? 1e-6;
-    this.#activation = options.activation;
+    const { groups = 32, epsilon = 1e-6, activation } = options;
+    if (channels % groups !== 0)
+      throw new Error(`expected a number of channels divisible by ${groups} groups, got ${channels}`);
+    this.#options = { groups, epsilon, activation };
     this.weight = new Parameter([channels], one);
     this.bias = new Parameter([channels], zero, { decay: false });
   }
 
-  /** `shift` `[B, C]` is added to every position before the statistics are taken. */
-  forward(x: Tensor, shift?: Tensor): Tensor {
-    return this.#run(x, this.weight.value, this.bias.value, shift);
+  forward(x: Tensor, options: NormPassOptions = {}): Tensor {
+    return groupNorm(x, this.weight.value, this.bias.value, { ...this.#options, ...options });
   }
 
-  /** `act(GN(x) (1 + scale) + shift)`, both `[B, C]`. */
-  modulated(x: Tensor, scale: Tensor, shift: Tensor): Tensor {
+  /** What `forward` gives, and x for what goes past the normalisation; see `groupNormFork`. */
+  fork(x: Tensor): readonly [normed: Tensor, past: Tensor] {
+    return groupNormFork(x, this.weight.value, this.bias.value, this.#options);
+  }
+
+  /** `drop(act(GN(x) (1 + scale) + shift))`, both `[B, C]`. */
+  modulated(x: Tensor, scale: Tensor, shift: Tensor, options: Omit<NormPassOptions, "shift"> = {}): Tensor {
     const factor = scale.add(1);
-    return this.#run(x, this.weight.value.mul(factor), this.bias.value.mul(factor).add(shift));
-  }
-
-  #run(x: Tensor, weight: Tensor, bias: Tensor, shift?: Tensor): Tensor {
-    return groupNorm(x, weight, bias, {
-      groups: this.#groups,
-      epsilon: this.#epsilon,
-      activation: this.#activation,
-      shift,
-    });
+    const weight = this.weight.value.mul(factor);
+    const bias = this.bias.value.mul(factor).add(shift);
+    return groupNorm(x, weight, bias, { ...this.#options, ...options });
   }
 }

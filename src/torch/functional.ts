@@ -1,5 +1,5 @@
 /** Operators of networks that are functions rather than methods: convolution, pooling, linear maps, normalisation, dropout. */
-import { operator } from "./operator.js";
+import { operator, operatorMany } from "./operator.js";
 import type { DropoutKeys } from "./random.js";
 import { meetsHost } from "./seal.js";
 import type { Tensor } from "./tensor.js";
@@ -12,6 +12,7 @@ const op = {
   relu: operator("aten::relu"),
   groupNorm: operator("varidiff::group_norm"),
   groupNormReference: operator("varidiff::group_norm_reference"),
+  groupNormFork: operatorMany("varidiff::group_norm_fork"),
   scaledSoftmax: operator("varidiff::scaled_softmax"),
   scaledSoftmaxReference: operator("varidiff::scaled_softmax_reference"),
   dropout: operator("varidiff::dropout"),
@@ -61,17 +62,45 @@ export interface GroupNormOptions {
   /** `[B, C]`, added to every position of `x` before its statistics are taken. */
   readonly shift?: Tensor | undefined;
   readonly activation: "silu" | "none";
+  /** Of what comes out of the activation, by the mask that `dropout` has for the same key; none where `keys` is absent. */
+  readonly dropout?: DropoutOptions | undefined;
   /** `reference` composes the same from libtorch's own operators (for tests and comparisons). */
   readonly implementation?: "fused" | "reference";
 }
 
+export interface DropoutOptions {
+  /** In [0, 1). */
+  readonly rate: number;
+  readonly keys: DropoutKeys | undefined;
+}
+
 /**
- * `act(GroupNorm(x + shift))` of `x` `[B, C, H, W]` with population variance; fused, channels-last. `weight` and `bias` are
- * `[C]`, or each image's own, `[B, C]`.
+ * `drop(act(GroupNorm(x + shift)))` of `x` `[B, C, H, W]` with population variance; fused, channels-last. `weight` and `bias`
+ * are `[C]`, or each image's own, `[B, C]`.
  */
 export function groupNorm(x: Tensor, weight: Tensor, bias: Tensor, options: GroupNormOptions): Tensor {
   const run = options.implementation === "reference" ? op.groupNormReference : op.groupNorm;
-  return run(x, weight, bias, options.shift, options.groups, options.epsilon, options.activation === "silu");
+  return run(...groupNormArguments(x, weight, bias, options));
+}
+
+/**
+ * What `groupNorm` gives, and x again for whatever goes past the normalisation: the two gradients of x are then added while
+ * one is written, and not in a pass of their own. Use the x that is returned, not the one given.
+ */
+export function groupNormFork(
+  x: Tensor,
+  weight: Tensor,
+  bias: Tensor,
+  options: Omit<GroupNormOptions, "implementation">,
+): readonly [normed: Tensor, past: Tensor] {
+  return op.groupNormFork(...groupNormArguments(x, weight, bias, options)) as [Tensor, Tensor];
+}
+
+function groupNormArguments(x: Tensor, weight: Tensor, bias: Tensor, options: GroupNormOptions) {
+  const { groups, epsilon, activation, shift, dropout: drop = { rate: 0, keys: undefined } } = options;
+  const key = keyOf(drop);
+  const [rate, bits] = key === undefined ? [0, 0] : [drop.rate, key];
+  return [x, weight, bias, shift, groups, epsilon, activation === "silu", rate, bits] as const;
 }
 
 /**
@@ -88,7 +117,13 @@ export function scaledSoftmax(
 
 /** Inverted dropout with a mask that is a function of the key alone; the identity where `keys` is absent. */
 export function dropout(x: Tensor, rate: number, keys: DropoutKeys | undefined): Tensor {
-  if (!keys || rate === 0) return x;
+  const key = keyOf({ rate, keys });
+  return key === undefined ? x : op.dropout(x, rate, key);
+}
+
+/** The next key; none is drawn where nothing is dropped. */
+function keyOf({ rate, keys }: DropoutOptions): number | undefined {
+  if (!keys || rate === 0) return undefined;
   meetsHost("dropout");
-  return op.dropout(x, rate, keys.next());
+  return keys.next();
 }

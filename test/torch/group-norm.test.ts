@@ -1,10 +1,12 @@
 /** The fused group normalisation against a plain evaluation of its formula, and its derivatives. */
 import { describe, expect, test } from "vitest";
 import {
+  dropout,
   Generator,
   type GroupNormOptions,
   grad,
   groupNorm,
+  groupNormFork,
   noGrad,
   randn,
   setThreads,
@@ -308,5 +310,123 @@ describe.each(cases)("weight and bias of each image's own, $shape / $groups", (c
   test("other shapes are refused", () => {
     const wrong = { ...together, weight: own().narrow(1, 0, 1) };
     expect(() => run(wrong, c, "silu", false)).toThrow(/expected weight and bias of shape/);
+  });
+});
+
+describe.each(cases)("dropout and fork, $shape / $groups", (c) => {
+  const inputs = draw(c);
+  const rate = 0.3;
+  const options = (key: number) => ({
+    groups: c.groups,
+    epsilon,
+    activation: "silu" as const,
+    dropout: { rate, keys: { next: () => key } },
+  });
+  const key = 2 ** 40 + 77;
+
+  test.each(["float64", "float32", "bfloat16"] as const)("the mask is that of dropout in %s", (dtype) => {
+    const { x, weight, bias } = mapInputs(inputs, (t) => t.to(dtype));
+    const whole = groupNorm(x, weight, bias, { groups: c.groups, epsilon, activation: "silu" });
+    const mask = dropout(whole.mul(0).add(1), rate, { next: () => key });
+    const dropped = groupNorm(x, weight, bias, options(key));
+    expect(dropped.eq(0).toArray()).toEqual(mask.eq(0).toArray());
+    // Rounded once and not twice: by 2^-9 of the value (bfloat16), of numbers below 16.
+    const tolerance = { float64: 1e-14, float32: 4e-6, bfloat16: 0.07 }[dtype];
+    const exact = dropout(whole.to("float64"), rate, { next: () => key });
+    expect(largestDifference(dropped.toArray(), exact.toArray())).toBeLessThan(tolerance);
+    const reference = groupNorm(x, weight, bias, { ...options(key), implementation: "reference" });
+    expect(largestDifference(dropped.toArray(), reference.toArray())).toBeLessThan(tolerance);
+  });
+
+  /** Of both outputs, at inputs of `dtype`; the reference takes them in float64, through libtorch's own operators. */
+  function gradients(dtype: "float64" | "float32" | "bfloat16", of: "fork" | "reference"): number[][] {
+    const leaves = mapInputs(inputs, (t) =>
+      t
+        .to(dtype)
+        .to(of === "fork" ? dtype : "float64")
+        .clone()
+        .requireGrad(),
+    );
+    const { x, weight, bias, shift } = leaves;
+    const all = { ...options(key), shift };
+    const [normed, past] =
+      of === "fork"
+        ? groupNormFork(x, weight, bias, all)
+        : [groupNorm(x, weight, bias, { ...all, implementation: "reference" }), x];
+    const cotangents = [2, 3].map((seed) =>
+      randn(c.shape, new Generator({ seed }), { dtype: "float64" }).to(dtype).to(x.dtype),
+    );
+    return grad([normed, past], [x, weight, bias, shift], { gradients: cotangents }).map(
+      (g) => g?.toArray() ?? [],
+    );
+  }
+
+  test.each([
+    ["float64", 1e-11],
+    ["float32", 2e-4],
+    ["bfloat16", 0.05],
+  ] as const)("the gradient of what goes past is added in %s", (dtype, tolerance) => {
+    const expected = gradients(dtype, "reference");
+    gradients(dtype, "fork").forEach((found, i) => {
+      const exact = expected[i] as number[];
+      expect(found.length).toBe(exact.length);
+      const largest = Math.max(1, ...exact.map(Math.abs));
+      expect(largestDifference(found, exact) / largest).toBeLessThan(tolerance);
+    });
+  });
+});
+
+describe("fork", () => {
+  const c: Case = { shape: [2, 4, 3, 2], groups: 2 };
+  const inputs = draw(c);
+  const options = {
+    groups: 2,
+    epsilon,
+    activation: "silu",
+    dropout: { rate: 0.4, keys: { next: () => 5 } },
+  } as const;
+  const ends = (which: "fork" | "apart", { x, weight, bias }: Inputs): readonly [Tensor, Tensor] =>
+    which === "fork"
+      ? groupNormFork(x, weight, bias, options)
+      : [groupNorm(x, weight, bias, { ...options, implementation: "reference" }), x];
+
+  test("gives x again, without a copy of it", () => {
+    const x = inputs.x.clone().requireGrad();
+    const [, past] = groupNormFork(x, inputs.weight, inputs.bias, options);
+    expect(past.toArray()).toEqual(x.toArray());
+    noGrad(() => x.mul_(2));
+    expect(past.toArray()).toEqual(x.toArray());
+  });
+
+  test.each([0, 1] as const)("the gradient of output %i alone", (k) => {
+    const of = (which: "fork" | "apart") => {
+      const leaves = mapInputs(inputs, (t) => t.clone().requireGrad());
+      return grad([ends(which, leaves)[k].square().sum()], [leaves.x, leaves.weight]).map(
+        (g) => g?.toArray() ?? [],
+      );
+    };
+    const [found, expected] = [of("fork"), of("apart")];
+    expected.forEach((e, i) => {
+      expect(found[i]?.length).toBe(e.length);
+      expect(largestDifference(found[i] as number[], e)).toBeLessThan(1e-10);
+    });
+  });
+
+  test("the gradient of the gradient is that of the operators it is made of", () => {
+    const of = (which: "fork" | "apart") => {
+      const leaves = mapInputs(inputs, (t) => t.clone().requireGrad());
+      const [normed, past] = ends(which, leaves);
+      const first = grad([normed.mul(past).mul(past).sum()], [leaves.x, leaves.weight], {
+        createGraph: true,
+      });
+      const slope = first.map((g) => (g as Tensor).square().sum()).reduce((a, b) => a.add(b));
+      return grad([slope], [leaves.x, leaves.weight, leaves.bias]).map((g) => g?.toArray() ?? []);
+    };
+    const [found, expected] = [of("fork"), of("apart")];
+    expected.forEach((e, i) => {
+      const largest = Math.max(1, ...e.map(Math.abs));
+      expect(largest).toBeGreaterThan(1);
+      expect(largestDifference(found[i] as number[], e) / largest).toBeLessThan(1e-10);
+    });
   });
 });

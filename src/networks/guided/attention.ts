@@ -77,8 +77,8 @@ export class GuidedAttention extends Module implements Layer {
     const { heads, order } = this.#options;
     const length = height * width;
     const features = channels / heads;
-    const normed = this.norm.forward(x).permute([0, 2, 3, 1]).reshape([batch, length, channels]); // a view
-    const qkv = this.qkv.forward(normed);
+    const [normed, past] = this.norm.fork(x);
+    const qkv = this.qkv.forward(normed.permute([0, 2, 3, 1]).reshape([batch, length, channels])); // a view
     const byPart =
       order === "legacy"
         ? qkv.reshape([batch, length, heads, 3, features]).permute([3, 0, 2, 1, 4])
@@ -92,7 +92,7 @@ export class GuidedAttention extends Module implements Layer {
       .reshape([batch, heads, length, features])
       .transpose(1, 2)
       .reshape([batch, height, width, channels]);
-    return x.add(this.proj_out.forward(joined).permute([0, 3, 1, 2]));
+    return past.add(this.proj_out.forward(joined).permute([0, 3, 1, 2]));
   }
 
   cost(size: Size): Cost {

@@ -1,6 +1,6 @@
 /** The residual block of the guided-diffusion U-Net, modulated by the step. */
 import { Convolution, GroupNorm, type Linear, Module, zero } from "../../nn/index.js";
-import { type DropoutKeys, dropout, type Tensor } from "../../torch/index.js";
+import type { DropoutKeys, DropoutOptions, Tensor } from "../../torch/index.js";
 import {
   type Cost,
   checkMultiple,
@@ -65,19 +65,20 @@ export class GuidedResidualBlock extends Module implements Layer {
   forward(x: Tensor, embedding: Tensor, keys: DropoutKeys | undefined): Tensor {
     const [normIn, , convIn] = this.in_layers;
     const [, , , convOut] = this.out_layers;
-    const h = convIn.forward(this.#resampled(normIn.forward(x)));
-    const modulated = this.#modulated(h, this.emb_layers[1].forward(embedding));
-    const branch = convOut.forward(dropout(modulated, this.#options.dropout, keys));
-    const past = this.#resampled(x);
-    return (this.skip_connection ? this.skip_connection.forward(past) : past).add(branch);
+    const [normed, past] = normIn.fork(x);
+    const h = convIn.forward(this.#resampled(normed));
+    const dropout = { rate: this.#options.dropout, keys };
+    const branch = convOut.forward(this.#modulated(h, this.emb_layers[1].forward(embedding), dropout));
+    const skip = this.#resampled(past);
+    return (this.skip_connection ? this.skip_connection.forward(skip) : skip).add(branch);
   }
 
-  /** `silu(GN(h) (1 + s) + b)` or `silu(GN(h + b))`; `e` is `[B, 2 out]`, s before b, or `[B, out]`. */
-  #modulated(h: Tensor, e: Tensor): Tensor {
+  /** `silu(GN(h) (1 + s) + b)` or `silu(GN(h + b))`, dropped; `e` is `[B, 2 out]`, s before b, or `[B, out]`. */
+  #modulated(h: Tensor, e: Tensor, dropout: DropoutOptions): Tensor {
     const [norm] = this.out_layers;
-    if (this.#options.scaleShift === "shift") return norm.forward(h, e);
+    if (this.#options.scaleShift === "shift") return norm.forward(h, { shift: e, dropout });
     const [scale, shift] = e.split(this.#options.channelsOut, 1) as [Tensor, Tensor];
-    return norm.modulated(h, scale, shift);
+    return norm.modulated(h, scale, shift, { dropout });
   }
 
   #resampled(x: Tensor): Tensor {
