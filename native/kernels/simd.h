@@ -74,11 +74,6 @@ VARIDIFF_INLINE F clamped(F x) {
 VARIDIFF_INLINE float exponential(float x) { return exponentialWithin<float, uint32_t>(clamped(x)); }
 VARIDIFF_INLINE double exponential(double x) { return std::exp(x); }
 
-template <typename T>
-VARIDIFF_INLINE T logistic(T x) {
-  return T(1) / (T(1) + exponential(-x));
-}
-
 /** What sums of a stored type are kept in. */
 template <typename T>
 struct Accumulate {
