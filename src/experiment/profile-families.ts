@@ -6,7 +6,7 @@ const patterns = [
   ["convolution, backward", /conv.*backward/],
   ["convolution, forward", /conv(?!ert)/],
   ["matrix products", /^(mkldnn|mkl)?linear|^(mm|bmm|mv|dot|matmul|einsum|tensordot|b?add(mm|bmm|mv)\w*)$/],
-  ["attention's softmax", /softmax|attention/],
+  ["attention", /softmax|attention/],
   ["normalisation", /(group|layer|batch|instance)norm/],
   ["random numbers and dropout", /rand|normal|uniform|bernoulli|multinomial|poisson|exponential|dropout/],
   ["optimiser", /adamw|foreach|vectornorm/],

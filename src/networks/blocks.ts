@@ -1,6 +1,6 @@
 /** The blocks the U-Nets are built of: residual and attention, on feature maps of constant size. */
-import { Convolution, GroupNorm, Linear, Module, zero } from "../nn/index.js";
-import { type DropoutKeys, scaledSoftmax, type Tensor } from "../torch/index.js";
+import { Convolution, GroupNorm, Linear, Module, type Parameter, zero } from "../nn/index.js";
+import { attention, cat, type DropoutKeys, linear, type Tensor } from "../torch/index.js";
 
 export interface ResidualBlockOptions {
   readonly channelsIn: number;
@@ -57,7 +57,6 @@ export class AttentionBlock extends Module {
   readonly k: Linear;
   readonly v: Linear;
   readonly out: Linear;
-  readonly #channels: number;
 
   constructor(channels: number, options: { readonly groups?: number } = {}) {
     super();
@@ -66,7 +65,6 @@ export class AttentionBlock extends Module {
     this.k = new Linear(channels, channels);
     this.v = new Linear(channels, channels);
     this.out = new Linear(channels, channels, { law: zero });
-    this.#channels = channels;
   }
 
   /** `x` `[B, E, H, W]`; the softmax is taken in float32 or better. */
@@ -74,8 +72,10 @@ export class AttentionBlock extends Module {
     const [batch, channels, height, width] = x.shape as [number, number, number, number];
     const [normed, past] = this.norm.fork(x);
     const tokens = normed.permute([0, 2, 3, 1]).reshape([batch, height * width, channels]); // a view: channels lie fastest
-    const scores = this.q.forward(tokens).matmul(this.k.forward(tokens).transpose(1, 2)); // [B, HW, HW]
-    const attended = scaledSoftmax(scores, this.#channels ** -0.5).matmul(this.v.forward(tokens));
+    const parts = [this.q, this.k, this.v];
+    const weight = cat(parts.map((part) => part.weight.value)); // one product in the place of three
+    const bias = cat(parts.map((part) => (part.bias as Parameter).value));
+    const attended = attention(linear(tokens, weight, bias));
     return past.add(
       this.out.forward(attended).reshape([batch, height, width, channels]).permute([0, 3, 1, 2]),
     );

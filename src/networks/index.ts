@@ -26,7 +26,6 @@ export { Edsr, type EdsrOptions } from "./edsr.js";
 export { createEncoder, type EncoderConfig, type EncoderContext, encoderSchema } from "./encoders.js";
 export { fourierFeatures, stepEmbedding, timestepEmbedding } from "./features.js";
 export {
-  type AttentionOrder,
   GuidedAttention,
   type GuidedAttentionOptions,
 } from "./guided/attention.js";

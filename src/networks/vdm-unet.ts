@@ -152,7 +152,7 @@ export class VdmUnet extends Module implements Denoiser {
     // Kept for backward: inputs of both normalisations and both convolutions, the sum; on the way up the wide ones.
     const block = 5 * E * positions;
     const wide = 8 * E * positions;
-    const attend = 6 * E * positions + 3 * positions * positions;
+    const attend = 6 * E * positions;
     // The embedding, and what lies before and behind both activations of the condition.
     const condition = noiseLevel === "map" ? (C * E + 16 * E) * positions : 0;
     if (recompute === "none")

@@ -13,8 +13,8 @@ const op = {
   groupNorm: operator("varidiff::group_norm"),
   groupNormReference: operator("varidiff::group_norm_reference"),
   groupNormFork: operatorMany("varidiff::group_norm_fork"),
-  scaledSoftmax: operator("varidiff::scaled_softmax"),
-  scaledSoftmaxReference: operator("varidiff::scaled_softmax_reference"),
+  attention: operator("varidiff::attention"),
+  attentionReference: operator("varidiff::attention_reference"),
   dropout: operator("varidiff::dropout"),
 };
 
@@ -103,16 +103,30 @@ function groupNormArguments(x: Tensor, weight: Tensor, bias: Tensor, options: Gr
   return [x, weight, bias, shift, groups, epsilon, activation === "silu", rate, bits] as const;
 }
 
+/** Where the channels of q, k and v lie: `legacy`, those of a head together; `new`, those of all heads together. */
+export type AttentionOrder = "legacy" | "new";
+
+export interface AttentionOptions {
+  /** Default 1. */
+  readonly heads?: number;
+  /** `[B, L, heads, 3, d]` or `[B, L, 3, heads, d]`; the same for one head. Default `new`. */
+  readonly order?: AttentionOrder;
+  /** `reference` composes the same from libtorch's own operators (for tests and comparisons). */
+  readonly implementation?: "fused" | "reference";
+}
+
 /**
- * `softmax(scale x)` over the last dimension, computed in float32 or better whatever `x` is stored in.
- * `reference` composes the same from libtorch's own operators (for tests and comparisons).
+ * `softmax(q k^T / sqrt(d)) v` of every head over all L tokens, heads joined: `[q k v]` `[B, L, 3 C]` -> `[B, L, C]`, `d = C / heads`.
+ * The softmax is taken in float32 or better whatever `qkv` is stored in. The scores are never stored, forward or backward, where
+ * d is a multiple of 16, the numbers are float32 or bfloat16 and the processor has AVX-512 (and AVX512-BF16).
  */
-export function scaledSoftmax(
-  x: Tensor,
-  scale: number,
-  options: { readonly implementation?: "fused" | "reference" } = {},
-): Tensor {
-  return (options.implementation === "reference" ? op.scaledSoftmaxReference : op.scaledSoftmax)(x, scale);
+export function attention(qkv: Tensor, options: AttentionOptions = {}): Tensor {
+  const { heads = 1, order = "new", implementation = "fused" } = options;
+  return (implementation === "reference" ? op.attentionReference : op.attention)(
+    qkv,
+    heads,
+    order === "legacy",
+  );
 }
 
 /** Inverted dropout with a mask that is a function of the key alone; the identity where `keys` is absent. */

@@ -25,9 +25,9 @@ const known: Readonly<Record<Family, readonly string[]>> = {
     ...["aten::_addmm_activation", "aten::mkldnn_linear_backward_weights", "aten::einsum"],
     ...["MmBackward0", "AddmmBackward0", "BmmBackward0", engine("BmmBackward0")],
   ],
-  "attention's softmax": [
-    ...["varidiff::scaled_softmax", "aten::_softmax", "aten::_log_softmax_backward_data"],
-    ...[node("ScaledSoftmax"), engine(node("ScaledSoftmax"))],
+  attention: [
+    ...["varidiff::attention", "aten::_softmax", "aten::_log_softmax_backward_data"],
+    ...[node("Attention"), engine(node("Attention"))],
   ],
   normalisation: [
     ...["varidiff::group_norm", "varidiff::group_norm_reference", "aten::native_group_norm_backward"],

@@ -1,6 +1,8 @@
 /** Directional derivatives against closed forms and central differences. */
 import { describe, expect, test } from "vitest";
 import {
+  attention,
+  cat,
   conv2d,
   directionalDerivative,
   full,
@@ -12,7 +14,6 @@ import {
   noGrad,
   ones,
   randn,
-  scaledSoftmax,
   scope,
   type Tensor,
   tensor,
@@ -88,10 +89,9 @@ const operations: Readonly<Record<string, (x: Tensor) => Tensor>> = {
   "normalisation and SiLU": (x) => norm(x, "silu"),
   "normalisation of a shifted map": (x) => norm(x.sin(), "silu", x.mean([2, 3])),
   "normalisation alone": (x) => norm(x, "none"),
-  softmax: (x) => scaledSoftmax(x.flatten(2), 0.7),
   attention: (x) => {
     const tokens = norm(x, "none").permute([0, 2, 3, 1]).reshape([2, 16, 6]);
-    return scaledSoftmax(tokens.matmul(tokens.transpose(1, 2)), 0.4).matmul(tokens);
+    return attention(cat([tokens, tokens.sin(), tokens.mul(0.7)], 2), { heads: 2 });
   },
 };
 

@@ -1,10 +1,10 @@
 /** The way down of the guided-diffusion U-Net: residual blocks and attention, maps halved from level to level. */
 import type { Pass, Recompute } from "../../diffusion/denoiser.js";
 import type { Convolution } from "../../nn/index.js";
-import { type DropoutKeys, scope, type Tensor } from "../../torch/index.js";
+import { type AttentionOrder, type DropoutKeys, scope, type Tensor } from "../../torch/index.js";
 import { inPrecision } from "../precision.js";
 import { segment } from "../segment.js";
-import { type AttentionOrder, GuidedAttention } from "./attention.js";
+import { GuidedAttention } from "./attention.js";
 import { type Cost, convolution, convolutionFlops, type Layer, positions, type Size } from "./layer.js";
 import { Downsample, type Resampling, Upsample } from "./resampling.js";
 import { GuidedResidualBlock, type Modulation } from "./residual-block.js";
