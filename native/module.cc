@@ -1,5 +1,6 @@
 // The addon: registers every function, and sets the allocator up for tensors that come and go each step.
 #include "core.h"
+#include "kernels/winograd.h"
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
@@ -18,6 +19,10 @@ static napi_value version(napi_env env, Arguments&) {
   setProperty(env, object, "cudaDevices", toNumber(env, at::hasCUDA() ? static_cast<double>(at::detail::getCUDAHooks().getNumGPUs()) : 0));
   setProperty(env, object, "threads", toNumber(env, at::get_num_threads()));
   setProperty(env, object, "configuration", toText(env, at::show_config()));
+  std::vector<napi_value> formats;
+  if (winograd::supported<float>()) formats.push_back(toText(env, "float32"));
+  if (winograd::supported<c10::BFloat16>()) formats.push_back(toText(env, "bfloat16"));
+  setProperty(env, object, "winograd", array(env, formats));
   return object;
 }
 

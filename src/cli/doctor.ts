@@ -75,9 +75,18 @@ function machineLines({ machine, bridge }: Diagnosis): [string, string][] {
       `${cpu}, ${architecture}, ${physicalCores} cores (${logicalCores} logical); ${threads} threads will be used`,
     ],
     ["", `${features.join(" ") || "no vector extensions known"}; precision auto is ${precision}`],
+    ["", convolutionLine(bridge?.says?.winograd)],
     ["CUDA", gpus > 0 ? `${gpus} ${gpus === 1 ? "device" : "devices"}` : "none that libtorch can use"],
     ["memory", `${gigabytes(memory.totalBytes)} GB, ${gigabytes(memory.availableBytes)} GB available`],
   ];
+}
+
+/** Which way the 3x3 convolutions go in `precisions`, those that Winograd's kernels support here. */
+function convolutionLine(precisions: readonly string[] | undefined): string {
+  if (!precisions) return "3x3 convolutions: unknown";
+  if (precisions.length === 0) return "3x3 convolutions: libtorch's (no AVX-512 for Winograd's)";
+  const rest = precisions.includes("bfloat16") ? "" : ", libtorch's in bfloat16";
+  return `3x3 convolutions: Winograd's in ${precisions.join(" and ")}${rest}`;
 }
 
 function dataLine({ datasets }: Diagnosis): string {

@@ -45,8 +45,7 @@ export class ResidualBlock extends Module {
       shift.rank === 2
         ? this.norm2.forward(h, { shift, dropout })
         : this.norm2.forward(h.add(shift.permute([0, 3, 1, 2])), { dropout });
-    h = this.conv2.forward(h);
-    return (this.shortcut ? this.shortcut.forward(past) : past).add(h);
+    return this.conv2.forward(h, this.shortcut ? this.shortcut.forward(past) : past);
   }
 }
 

@@ -46,8 +46,9 @@ export class Convolution extends Module {
     this.#padding = padding === "same" ? (kernel - 1) / 2 : 0;
   }
 
-  forward(x: Tensor): Tensor {
-    const options = { stride: this.#stride, padding: this.#padding };
+  /** With the `residual`, of the result's shape, added to it. */
+  forward(x: Tensor, residual?: Tensor): Tensor {
+    const options = { stride: this.#stride, padding: this.#padding, residual };
     return conv2d(x, this.weight.value, this.bias.value, options);
   }
 }

@@ -9,6 +9,7 @@ import { run } from "./run.js";
  * @property {boolean} cuda
  * @property {number} cudaDevices
  * @property {number} threads
+ * @property {readonly string[]} winograd precisions whose 3x3 convolutions take Winograd's way on this CPU
  */
 
 /** @typedef {{ readonly version: BridgeVersion } | { readonly failure: string }} Probe */
@@ -24,8 +25,8 @@ const version = addon.version();
 const matrix = addon.fromBytes(new Float32Array([1, 2, 3, 4]), 6, [2, 2]);
 const square = new Float32Array(addon.toBytes(addon.call(addon.findOperator("aten::mm"), undefined, matrix, matrix)));
 if (square.join() !== "7,10,15,22") throw new Error("a 2x2 product came out as " + square.join());
-const { torch, cuda, cudaDevices, threads } = version;
-process.stdout.write(${JSON.stringify(mark)} + JSON.stringify({ torch, cuda, cudaDevices, threads }) + "\\n");
+const { torch, cuda, cudaDevices, threads, winograd } = version;
+process.stdout.write(${JSON.stringify(mark)} + JSON.stringify({ torch, cuda, cudaDevices, threads, winograd }) + "\\n");
 `;
 
 /**

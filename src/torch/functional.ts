@@ -6,6 +6,7 @@ import type { Tensor } from "./tensor.js";
 
 const op = {
   conv2d: operator("aten::conv2d"),
+  conv2d3x3: operator("varidiff::conv2d_3x3"),
   convTranspose2d: operator("aten::conv_transpose2d.input"),
   maxPool2d: operator("aten::max_pool2d"),
   linear: operator("aten::linear"),
@@ -18,14 +19,26 @@ const op = {
   dropout: operator("varidiff::dropout"),
 };
 
-/** Cross-correlation of `x` `[B, C, H, W]` with `weight` `[O, C, kh, kw]`. */
-export function conv2d(
-  x: Tensor,
-  weight: Tensor,
-  bias: Tensor | null,
-  options: { readonly stride?: number; readonly padding?: number } = {},
-): Tensor {
-  return op.conv2d(x, weight, bias, options.stride ?? 1, options.padding ?? 0);
+export interface Conv2dOptions {
+  /** Positions from one window to the next; default 1. */
+  readonly stride?: number;
+  /** Zeros on every side; default 0. */
+  readonly padding?: number;
+  /** Of the result's shape, added to it: with a 3x3 kernel before the result is rounded, and in the same pass. */
+  readonly residual?: Tensor | undefined;
+}
+
+/**
+ * Cross-correlation of `x` `[B, C, H, W]` with `weight` `[O, C, kh, kw]`, plus `bias` `[O]` and `residual`. Kernels of 3x3 with
+ * stride 1 and padding 1 take Winograd's way where the CPU and the numbers of channels allow it.
+ */
+export function conv2d(x: Tensor, weight: Tensor, bias: Tensor | null, options: Conv2dOptions = {}): Tensor {
+  const { stride = 1, padding = 0, residual } = options;
+  const [, , height, width] = weight.shape;
+  if (height === 3 && width === 3 && stride === 1 && padding === 1)
+    return op.conv2d3x3(x, weight, bias, residual);
+  const y = op.conv2d(x, weight, bias, stride, padding);
+  return residual ? residual.add(y) : y;
 }
 
 /**

@@ -2,6 +2,7 @@
 import { createRequire } from "node:module";
 import { UserError } from "../errors.js";
 import { builtAddon } from "../setup/locate.js";
+import type { FloatDtype } from "./dtype.js";
 
 declare const opaque: unique symbol;
 /** A tensor, generator or script module on the other side of the bridge. */
@@ -9,7 +10,15 @@ export type Handle = { readonly [opaque]: "handle" };
 
 /** What the addon exports (native/*.cc). */
 export interface Native {
-  version(): { torch: string; cuda: boolean; cudaDevices: number; threads: number; configuration: string };
+  version(): {
+    torch: string;
+    cuda: boolean;
+    cudaDevices: number;
+    threads: number;
+    configuration: string;
+    /** Precisions whose 3x3 convolutions take Winograd's way on this CPU. */
+    winograd: readonly FloatDtype[];
+  };
   findOperator(name: string): number;
   schemaOf(id: number): string;
   /** A single tensor comes back in `spare`, where that is the handle of a disposed one. */

@@ -15,10 +15,11 @@ const known: Readonly<Record<Family, readonly string[]>> = {
   "convolution, forward": [
     ...["aten::conv2d", "aten::convolution", "aten::_convolution", "aten::mkldnn_convolution"],
     ...["aten::thnn_conv2d", "aten::_slow_conv2d_forward", "aten::conv_transpose2d"],
+    "varidiff::conv2d_3x3",
   ],
   "convolution, backward": [
     ...["aten::convolution_backward", "aten::_slow_conv2d_backward", "ConvolutionBackward0"],
-    engine("ConvolutionBackward0"),
+    ...[engine("ConvolutionBackward0"), node("Convolution3x3"), engine(node("Convolution3x3"))],
   ],
   "matrix products": [
     ...["aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm", "aten::linear", "aten::matmul"],

@@ -31,6 +31,14 @@ function built(file: string): BuiltAddon {
   return { addon: file, key: "key", libtorch, compiler: "12.2.0", builtAt: "2026-01-01T00:00:00.000Z" };
 }
 
+/** By what the kernel says of the CPU. */
+function winogradPrecisions(): string[] {
+  const has = (flag: string) =>
+    new RegExp(`^flags.* ${flag}( |$)`, "m").test(fs.readFileSync("/proc/cpuinfo", "utf8"));
+  if (!["avx512f", "avx512bw", "avx512vl", "avx512dq"].every(has)) return [];
+  return has("avx512_bf16") && !has("amx_bf16") ? ["float32", "bfloat16"] : ["float32"];
+}
+
 describe("probeAddon", () => {
   it("hears the real addon out", async () => {
     const file = builtAddon()?.addon ?? "the bridge is not built";
@@ -40,6 +48,7 @@ describe("probeAddon", () => {
         cuda: expect.any(Boolean),
         cudaDevices: expect.any(Number),
         threads: expect.any(Number),
+        winograd: winogradPrecisions(),
       },
     });
   });
@@ -160,7 +169,7 @@ describe("describe", () => {
     refused: [{ source: "python3", reason: "python3 has no torch" }],
     bridge: {
       ...built("/a/varidiff.node"),
-      says: { torch: "1.13.0", cuda: false, cudaDevices: 0, threads: 2 },
+      says: { torch: "1.13.0", cuda: false, cudaDevices: 0, threads: 2, winograd: ["float32"] },
     },
     blas: { kind: "openblas", file: "/usr/lib/libopenblas.so.0" },
     machine: {
@@ -184,9 +193,19 @@ describe("describe", () => {
     expect(text).toContain("not python3: python3 has no torch");
     expect(text).toContain("works, linked to libtorch 2.6.0: /a/varidiff.node");
     expect(text).toContain("A CPU, x64, 2 cores (4 logical); 2 threads will be used");
+    expect(text).toContain("3x3 convolutions: Winograd's in float32, libtorch's in bfloat16");
     expect(text).toContain("16.0 GB, 12.5 GB available");
     expect(text).toContain("mnist (/data/mnist)");
     expect(text).toContain("all is well");
+  });
+
+  it.each([
+    [["float32", "bfloat16"], "Winograd's in float32 and bfloat16"],
+    [[], "libtorch's (no AVX-512 for Winograd's)"],
+  ])("names the way of convolutions in %j", (winograd, way) => {
+    const says = { torch: "1.13.0", cuda: false, cudaDevices: 0, threads: 2, winograd };
+    const text = inWords({ ...healthy, bridge: { ...built("/a/varidiff.node"), says } });
+    expect(text).toContain(`3x3 convolutions: ${way}`);
   });
 
   it("ends with the advice instead", () => {

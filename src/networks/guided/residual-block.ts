@@ -68,9 +68,9 @@ export class GuidedResidualBlock extends Module implements Layer {
     const [normed, past] = normIn.fork(x);
     const h = convIn.forward(this.#resampled(normed));
     const dropout = { rate: this.#options.dropout, keys };
-    const branch = convOut.forward(this.#modulated(h, this.emb_layers[1].forward(embedding), dropout));
+    const branch = this.#modulated(h, this.emb_layers[1].forward(embedding), dropout);
     const skip = this.#resampled(past);
-    return (this.skip_connection ? this.skip_connection.forward(skip) : skip).add(branch);
+    return convOut.forward(branch, this.skip_connection ? this.skip_connection.forward(skip) : skip);
   }
 
   /** `silu(GN(h) (1 + s) + b)` or `silu(GN(h + b))`, dropped; `e` is `[B, 2 out]`, s before b, or `[B, out]`. */
