@@ -1,10 +1,9 @@
 /** A training step of the guided-diffusion U-Net (DDGM, simple loss) against the same in eager PyTorch. */
+import { comparisonBenchmark } from "./comparison-benchmark.js";
 import { GuidedProblem } from "./guided-problem.js";
-import { stepBenchmark } from "./step-benchmark.js";
 
 /** By the places of attention: 14 x 14 and 7 x 7 positions, or all 28 x 28 and the middle, as the official `16,8` means. */
-export const guidedStep = stepBenchmark({
-  script: "guided_step.py",
+export const guidedStep = comparisonBenchmark({
   problems: {
     "guided-step/14,7-batch-64": (device) =>
       new GuidedProblem({ attentionResolutions: [14, 7], batch: 64 }, device),

@@ -21,7 +21,7 @@ function quantile(values: readonly number[], p: number): number {
 
 /** Runs both sides `warmUp` times unseen, then `rounds` times in turns, the first one alternating. Each gives its seconds. */
 export async function interleave(
-  ours: () => number,
+  ours: () => Promise<number>,
   theirs: (() => Promise<number>) | null,
   options: { readonly rounds: number; readonly warmUp: number },
 ): Promise<Comparison> {
@@ -29,9 +29,9 @@ export async function interleave(
   const other: number[] = [];
   for (let i = 0; i < options.warmUp + options.rounds; i++) {
     const ourTurnFirst = i % 2 === 0;
-    const early = ourTurnFirst ? ours() : 0;
+    const early = ourTurnFirst ? await ours() : 0;
     const their = theirs ? await theirs() : 0;
-    const our = ourTurnFirst ? early : ours();
+    const our = ourTurnFirst ? early : await ours();
     if (i < options.warmUp) continue;
     mine.push(our);
     other.push(their);
@@ -47,8 +47,8 @@ export async function interleave(
 }
 
 /** Seconds that `run` takes. */
-export function timed(run: () => void): number {
+export async function timed(run: () => Promise<void> | void): Promise<number> {
   const start = performance.now();
-  run();
+  await run();
   return (performance.now() - start) / 1000;
 }

@@ -6,9 +6,11 @@ import { parseArgs } from "node:util";
 import { cudaIndex } from "varidiff/torch";
 import { type BenchDevice, type Benchmark, type Both, machine, type Result } from "./benchmark.js";
 import { guidedStep } from "./guided-step.js";
+import { likelihood } from "./likelihood.js";
 import { memory } from "./memory.js";
 import { opOverhead } from "./op-overhead.js";
 import { recompute } from "./recompute.js";
+import { sampling } from "./sampling.js";
 import { startUp } from "./start-up.js";
 import { trainStep } from "./train-step.js";
 import { vcdTrain } from "./vcd-train.js";
@@ -19,13 +21,15 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
   "train-step": trainStep,
   "guided-step": guidedStep,
   "vcd-train": vcdTrain,
+  sampling,
+  likelihood,
   recompute,
   memory,
   "start-up": startUp,
 };
 
 /** Those that can be run on a CUDA device too. */
-const onCuda = ["train-step", "guided-step", "vcd-train"];
+const onCuda = ["train-step", "guided-step", "vcd-train", "sampling", "likelihood"];
 
 /** Ours, theirs and theirs over ours. */
 function cellsOf(both: Both | undefined, digits: number): string[] {

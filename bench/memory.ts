@@ -1,7 +1,7 @@
 /** A thousand training steps of a small network: tensors alive and resident memory before and after. */
 import { liveTensors, setThreads } from "varidiff/torch";
 import type { Benchmark, Measurement } from "./benchmark.js";
-import { TrainingProblem } from "./training-problem.js";
+import { VdmProblem } from "./vdm-problem.js";
 
 const steps = 1000;
 /** Until here, memory pools and compiled code grow. */
@@ -9,7 +9,7 @@ const settled = 100;
 
 export const memory: Benchmark = async (say) => {
   setThreads(1);
-  const problem = new TrainingProblem({
+  const problem = new VdmProblem({
     shape: [1, 8, 8],
     batch: 8,
     channels: 64,

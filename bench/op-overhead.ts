@@ -3,7 +3,7 @@ import { full, profile, scope, setThreads, type Tensor } from "varidiff/torch";
 import type { Benchmark, Measurement } from "./benchmark.js";
 import { interleave, timed } from "./interleave.js";
 import { Python } from "./python.js";
-import { fashion, TrainingProblem } from "./training-problem.js";
+import { fashion, VdmProblem } from "./vdm-problem.js";
 
 const callsPerScope = 100;
 const scopes = 100;
@@ -27,10 +27,11 @@ function operators(): Record<string, () => Tensor> {
  * What the calls of a step would cost were each a call on four numbers, in percent of the step. Operators that others
  * call inside libtorch are counted too, so the true share is smaller.
  */
-function shareOfStep(secondsPerCall: number): Measurement {
-  const problem = new TrainingProblem(fashion);
+async function shareOfStep(secondsPerCall: number): Promise<Measurement> {
+  const problem = new VdmProblem(fashion);
   for (let i = 0; i < 2; i++) problem.step("float32");
-  const seconds = Math.min(...Array.from({ length: 3 }, () => timed(() => problem.step("float32"))));
+  let seconds = Number.POSITIVE_INFINITY;
+  for (let i = 0; i < 3; i++) seconds = Math.min(seconds, await timed(() => problem.step("float32")));
   const { rows } = profile(() => problem.forward("float32"));
   const calls = rows.reduce((sum, row) => sum + row.calls, 0);
   problem.dispose();
@@ -78,7 +79,7 @@ export const opOverhead: Benchmark = async (say, wanted) => {
   python?.stop();
   if (addition > 0) {
     say("op-overhead: share of a training step");
-    results.push(shareOfStep(addition));
+    results.push(await shareOfStep(addition));
   }
   return results;
 };

@@ -2,18 +2,18 @@
 import type { Recompute } from "varidiff/diffusion";
 import { type FloatDtype, setThreads } from "varidiff/torch";
 import type { Benchmark, Measurement } from "./benchmark.js";
+import { isApart, measuredApart } from "./comparison-benchmark.js";
 import { GuidedProblem } from "./guided-problem.js";
 import { interleave, timed } from "./interleave.js";
 import { peakMemory, processorTime, resetPeakMemory } from "./process-use.js";
-import { isApart, measuredApart } from "./step-benchmark.js";
 import type { StepProblem } from "./step-problem.js";
-import { TrainingProblem, vdm32 } from "./training-problem.js";
+import { VdmProblem, vdm32 } from "./vdm-problem.js";
 
 const threads = 1;
 const rounds = 3;
 
 const problems: Readonly<Record<string, () => StepProblem>> = {
-  "vdm-32-batch-16": () => new TrainingProblem(vdm32),
+  "vdm-32-batch-16": () => new VdmProblem(vdm32),
   "guided-14,7-batch-64": () => new GuidedProblem({ attentionResolutions: [14, 7], batch: 64 }),
 };
 
@@ -41,15 +41,15 @@ async function measured({ name, problem: make, precision }: Row): Promise<Measur
   // In this order: memory that was used once stays with the process.
   const memory = { ours: peakOf("levels"), theirs: peakOf("none") };
   const processor = { ours: 0, theirs: 0 };
-  const turn = (side: keyof typeof processor, recompute: Recompute) => {
+  const turn = async (side: keyof typeof processor, recompute: Recompute) => {
     const before = processorTime(process.pid);
-    const seconds = timed(() => problem.step(precision, recompute));
+    const seconds = await timed(() => problem.step(precision, recompute));
     processor[side] += (processorTime(process.pid) - before) / rounds;
     return seconds;
   };
   const found = await interleave(
     () => turn("ours", "levels"),
-    async () => turn("theirs", "none"),
+    () => turn("theirs", "none"),
     { rounds, warmUp: 0 },
   );
   const batch = problem.pixels.dim(0);

@@ -20,25 +20,31 @@ const commands: Readonly<Record<string, (folder: string) => readonly string[]>> 
 };
 
 /** @throws Error with the command's last words where it fails */
-function secondsOf(args: readonly string[]): number {
+async function secondsOf(args: readonly string[]): Promise<number> {
   const run = () => spawnSync(process.execPath, [path.join(root, "bin/varidiff.js"), ...args]);
   let ended: ReturnType<typeof run> | undefined;
-  const seconds = timed(() => {
+  const seconds = await timed(() => {
     ended = run();
   });
   if (ended?.status !== 0) throw new Error(`varidiff ${args.join(" ")}: ${ended?.stderr.toString().trim()}`);
   return seconds;
 }
 
-function measured(name: string, command: (folder: string) => readonly string[], say: Say): Measurement {
-  const seconds = Array.from({ length: rounds }, () => {
+async function measured(
+  name: string,
+  command: (folder: string) => readonly string[],
+  say: Say,
+): Promise<Measurement> {
+  const seconds: number[] = [];
+  for (let i = 0; i < rounds; i++) {
     const folder = fs.mkdtempSync(path.join(os.tmpdir(), "varidiff-bench-"));
     try {
-      return secondsOf(command(folder));
+      seconds.push(await secondsOf(command(folder)));
     } finally {
       fs.rmSync(folder, { recursive: true });
     }
-  }).sort((a, b) => a - b);
+  }
+  seconds.sort((a, b) => a - b);
   say(`${name}: ${seconds.map((each) => each.toFixed(2)).join(", ")} s`);
   return {
     name,
@@ -50,7 +56,9 @@ function measured(name: string, command: (folder: string) => readonly string[], 
   };
 }
 
-export const startUp: Benchmark = async (say, wanted) =>
-  Object.entries(commands)
-    .filter(([name]) => wanted(name))
-    .map(([name, command]) => measured(name, command, say));
+export const startUp: Benchmark = async (say, wanted) => {
+  const found: Measurement[] = [];
+  for (const [name, command] of Object.entries(commands))
+    if (wanted(name)) found.push(await measured(name, command, say));
+  return found;
+};

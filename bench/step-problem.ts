@@ -2,19 +2,11 @@
 import type { Batch, ImageModel, Recompute, StepContext } from "varidiff/diffusion";
 import type { CapturedStep } from "varidiff/experiment";
 import { AdamW, type AdamWOptions } from "varidiff/nn";
-import {
-  type FloatDtype,
-  type Generator,
-  noGrad,
-  randint,
-  randn,
-  Streams,
-  scope,
-  type Tensor,
-} from "varidiff/torch";
+import { type FloatDtype, noGrad, scope, type Tensor } from "varidiff/torch";
+import { knownImages, Problem } from "./problem.js";
 
-/** Images of the steps that both sides must agree on: few, so that they leave no mark on the memory of those measured. */
-export const knownImages = 4;
+/** Steps whose losses both sides must agree on. */
+const knownSteps = 3;
 
 /** bench/python/steps.py has the same constants. */
 const usualOptimiser: AdamWOptions = {
@@ -35,59 +27,39 @@ export interface StepProblemOptions {
   readonly device?: string;
 }
 
-/** A system with its optimiser, a batch, and draws that another side can be given. */
-export abstract class StepProblem<S extends ImageModel = ImageModel> {
-  readonly system: S;
-  readonly pixels: Tensor;
-  /** For the first images, by the names that the other side knows them by. */
-  abstract readonly draws: Readonly<Record<string, Tensor>>;
-  protected readonly generator: Generator;
+/** A system with its optimiser. */
+export abstract class StepProblem<S extends ImageModel = ImageModel> extends Problem<S> {
   readonly #optimiser: AdamW;
-  readonly #streams = new Streams(1);
-  readonly #device: string;
   #captured: CapturedStep | undefined;
 
-  constructor(system: S, batch: number, options: StepProblemOptions = {}) {
-    const { optimiser = usualOptimiser, device = "cpu" } = options;
-    this.system = system;
-    this.#device = device;
-    system.initialise(this.#streams, { device });
-    const generator = this.#streams.generator("data");
-    // Off the initial values: where the output convolution is zero, a mistake before it would not show.
-    for (const parameter of system.parameters())
-      scope(() =>
-        parameter.set(
-          parameter.value.detach().add(randn(parameter.shape, generator).mul(0.02).toDevice(device)),
-        ),
-      );
-    this.pixels = this.placed(randint(0, 256, [batch, ...system.shape], generator, { dtype: "uint8" }));
-    this.generator = generator;
+  constructor(system: S, batch: number, { optimiser = usualOptimiser, device }: StepProblemOptions = {}) {
+    super(system, batch, device);
     this.#optimiser = new AdamW(system.parameters(), optimiser);
-  }
-
-  /** On the device, for as long as the problem is. */
-  protected placed(drawn: Tensor): Tensor {
-    return drawn.toDevice(this.#device).keep();
   }
 
   /** The loss of images at the problem's own draws, without dropout. */
   protected abstract knownLoss(pixels: Tensor, precision: FloatDtype): Tensor;
 
-  /** The loss of the first images at the problem's own draws, and one update by it. */
-  knownStep(precision: FloatDtype): number {
-    return scope(() => {
-      const loss = this.knownLoss(this.pixels.narrow(0, 0, knownImages), precision);
-      loss.backward();
-      this.#optimiser.step();
-      return loss.item();
-    });
+  /** The losses of the first images at the problem's own draws, with an update by each. */
+  async known(precision: FloatDtype): Promise<readonly (readonly number[])[]> {
+    return Array.from({ length: knownSteps }, () => [
+      scope(() => {
+        const loss = this.knownLoss(this.pixels.narrow(0, 0, knownImages), precision);
+        loss.backward();
+        this.#optimiser.step();
+        return loss.item();
+      }),
+    ]);
   }
 
-  /** From now on steps are launched as a CUDA graph. @throws UserError where the system's cannot be captured */
-  async captureSteps(): Promise<void> {
+  async run(precision: FloatDtype): Promise<void> {
+    this.step(precision);
+  }
+
+  override async capture(): Promise<void> {
     // Here alone: what comes with the module would count in the memory of every row.
     const { CapturedStep } = await import("varidiff/experiment");
-    this.#captured = new CapturedStep(this.system, this.#optimiser, { device: this.#device });
+    this.#captured = new CapturedStep(this.system, this.#optimiser, { device: this.device });
   }
 
   /** One step with fresh draws. */
@@ -120,7 +92,7 @@ export abstract class StepProblem<S extends ImageModel = ImageModel> {
     recompute: Recompute = "none",
   ): { readonly batch: Batch; readonly context: StepContext } {
     const step = this.#optimiser.count;
-    const streams = this.#streams.at(step);
+    const streams = this.streams.at(step);
     return {
       batch: { pixels: this.pixels },
       context: {
@@ -131,10 +103,9 @@ export abstract class StepProblem<S extends ImageModel = ImageModel> {
     };
   }
 
-  dispose(): void {
+  override dispose(): void {
     this.#captured?.dispose();
-    this.system.dispose();
+    super.dispose();
     this.#optimiser.dispose();
-    for (const tensor of [this.pixels, ...Object.values(this.draws)]) tensor.dispose();
   }
 }

@@ -1,7 +1,8 @@
 """The guided-diffusion U-Net of Fashion-MNIST, DDGM's simple loss and its training step in eager PyTorch."""
 import torch
 
-from steps import StepProblem, weights_below
+from problem import weights_below
+from steps import StepProblem
 from unet import Plan, Trunk, step_waves, time_embedding
 
 CHANNELS, BLOCKS = 64, 3
@@ -31,19 +32,29 @@ def levels_with_attention(weights):
     return frozenset((block - 1) // (BLOCKS + 1) for block in blocks)
 
 
+def network_of(tensors):
+    weights = weights_below("network.", tensors)
+    net = Unet(tensors["pixels"].shape[1], levels_with_attention(weights))
+    net.load_state_dict(weights)
+    return net
+
+
+def encode(images):
+    return images.float() / 127.5 - 1
+
+
+def chain_betas():
+    return torch.linspace(0.001, 0.02, STEPS, dtype=torch.float64) * (1000 / STEPS)
+
+
 class Problem(StepProblem):
     def __init__(self, tensors, layout):
-        weights = weights_below("network.", tensors)
-        images = tensors["pixels"]
-        net = Unet(images.shape[1], levels_with_attention(weights))
-        net.load_state_dict(weights)
-        super().__init__(net, images, [tensors["t"], tensors["noise"]], layout)
-        betas = torch.linspace(0.001, 0.02, STEPS, dtype=torch.float64) * (1000 / STEPS)
-        abar = (1 - betas).cumprod(0)
+        super().__init__(network_of(tensors), tensors["pixels"], [tensors["t"], tensors["noise"]], layout)
+        abar = (1 - chain_betas()).cumprod(0)
         self.of_image, self.of_noise = abar.sqrt().float(), (1 - abar).sqrt().float()
 
     def loss(self, images, t, noise):
-        x0 = images.float() / 127.5 - 1
+        x0 = encode(images)
         at = lambda table: table[t][:, None, None, None]
         xt = at(self.of_image) * x0 + at(self.of_noise) * noise
         return (noise - self.net(xt, t, self.way)).square().mean()

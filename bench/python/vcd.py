@@ -5,7 +5,8 @@ import math
 import torch
 from torch import nn
 
-from steps import StepProblem, weights_below
+from problem import weights_below
+from steps import StepProblem
 from unet import Plan, Trunk, descend, step_waves, time_embedding, way_down
 
 CHANNELS, SIDE, LEVELS, LATENT = 64, 28, 6, 128
@@ -44,14 +45,21 @@ class Unet(Trunk):
         sizes = [LATENT] * 5 + [FEATURES]
         self.vae_projection = nn.Sequential(*(nn.Linear(LATENT, size) for size in sizes))
 
+    def embed(self, t):
+        """Of a level and the one below it."""
+        return torch.cat([self.time_embed(step_waves(time, CHANNELS)) for time in (t, t - 1)], 1)
+
+    def decode(self, x, embedding, latent, way):
+        """What is added to x."""
+        return self.run(x, torch.cat([embedding, self.vae_projection(latent)], 1), way)
+
     def forward(self, x, target, t, white, epsilon, way):
         """What is added to x, and the divergence of the latent in the mean over the batch."""
-        embedding = torch.cat([self.time_embed(step_waves(time, CHANNELS)) for time in (t, t - 1)], 1)
+        embedding = self.embed(t)
         mean, logvar = self.vae_encoder(x, target, embedding, way)
         divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum(1).mean()
         latent = mean + (0.5 * logvar).exp() * epsilon
-        told = torch.cat([embedding, self.vae_projection(latent)], 1)
-        return self.run(x + NOISE * white, told, way), divergence
+        return self.decode(x + NOISE * white, embedding, latent, way), divergence
 
 
 def blur_matrices():
@@ -73,13 +81,16 @@ def brightness():
     return torch.cat([torch.ones(1, dtype=torch.float64), left]).float()
 
 
+def network_of(tensors):
+    net = Unet(tensors["pixels"].shape[1])
+    net.load_state_dict(weights_below("network.", tensors))
+    return net
+
+
 class Problem(StepProblem):
     def __init__(self, tensors, layout):
-        images = tensors["pixels"]
-        net = Unet(images.shape[1])
-        net.load_state_dict(weights_below("network.", tensors))
         draws = [tensors[name] for name in ("level", "overlooked", "epsilon")]
-        super().__init__(net, images, draws, layout, rate=1e-4, decay=0.0, average_rate=0.998)
+        super().__init__(network_of(tensors), tensors["pixels"], draws, layout, rate=1e-4, decay=0.0, average_rate=0.998)
         self.blurs, self.fading = blur_matrices(), brightness()
 
     def degrade(self, x, level):

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from steps import StepProblem, weights_below
+from problem import weights_below
+from steps import StepProblem
 
 GAMMA_MIN, GAMMA_MAX = -13.3, 5.0
 LEVELS = 256
@@ -139,38 +140,50 @@ def pixel_log_likelihood(x, y, gamma0):
     return logits(encode(x), y) - total
 
 
+def level(gamma, like):
+    """alpha and sigma of each image."""
+    alpha, sigma = torch.sigmoid(-gamma).sqrt(), torch.sigmoid(gamma).sqrt()
+    return [factor.to(like.dtype)[:, None, None, None] for factor in (alpha, sigma)]
+
+
+def network_of(tensors):
+    weights = weights_below("denoiser.", tensors)
+    depth = 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("down."))
+    channels = weights["normOut.weight"].shape[0]
+    net = Unet(tensors["pixels"].shape[1], channels, depth, "middle.attention.q.weight" in weights)
+    net.load_state_dict(weights)
+    return net
+
+
+def bound_terms(net, way, images, t, eps, eps0):
+    """Nats per image."""
+    x = images.float()
+    f = encode(x)
+    dimensions = f[0].numel()
+    # 1. Reconstruction
+    reconstruction = -pixel_log_likelihood(x, f + math.exp(GAMMA_MIN / 2) * eps0, GAMMA_MIN).flatten(1).sum(1).double()
+    # 2. Prior
+    gamma1 = torch.tensor(GAMMA_MAX, dtype=torch.float64)
+    alpha2 = torch.sigmoid(-gamma1)
+    squares = f.square().flatten(1).sum(1).double()
+    prior = 0.5 * (squares * alpha2 + dimensions * (F.softplus(-gamma1, threshold=60) - alpha2))
+    # 3. Diffusion
+    gamma = GAMMA_MIN + (GAMMA_MAX - GAMMA_MIN) * t
+    alpha, sigma = level(gamma, f)
+    out = net(alpha * f + sigma * eps, gamma, way)
+    error = (eps - out).square().flatten(1).sum(1).double()
+    diffusion = 0.5 * (GAMMA_MAX - GAMMA_MIN) * error
+    return reconstruction, prior, diffusion
+
+
 class Problem(StepProblem):
     def __init__(self, tensors, layout):
-        images = tensors["pixels"]
-        weights = weights_below("denoiser.", tensors)
-        depth = 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("down."))
-        channels = weights["normOut.weight"].shape[0]
-        net = Unet(images.shape[1], channels, depth, "middle.attention.q.weight" in weights)
-        net.load_state_dict(weights)
-        super().__init__(net, images, [tensors[name] for name in ("t", "eps", "eps0")], layout)
+        draws = [tensors[name] for name in ("t", "eps", "eps0")]
+        super().__init__(network_of(tensors), tensors["pixels"], draws, layout)
 
-    def loss(self, images, t, eps, eps0):
-        x = images.float()
-        f = encode(x)
-        dimensions = f[0].numel()
-        # 1. Reconstruction
-        reconstruction = -pixel_log_likelihood(x, f + math.exp(GAMMA_MIN / 2) * eps0, GAMMA_MIN).flatten(1).sum(1).double()
-        # 2. Prior
-        gamma1 = torch.tensor(GAMMA_MAX, dtype=torch.float64)
-        alpha2 = torch.sigmoid(-gamma1)
-        squares = f.square().flatten(1).sum(1).double()
-        prior = 0.5 * (squares * alpha2 + dimensions * (F.softplus(-gamma1, threshold=60) - alpha2))
-        # 3. Diffusion
-        gamma = GAMMA_MIN + (GAMMA_MAX - GAMMA_MIN) * t
-        alpha = torch.sigmoid(-gamma).sqrt().float()[:, None, None, None]
-        sigma = torch.sigmoid(gamma).sqrt().float()[:, None, None, None]
-        out = self.net(alpha * f + sigma * eps, gamma, self.way)
-        error = (eps - out).square().flatten(1).sum(1).double()
-        diffusion = 0.5 * (GAMMA_MAX - GAMMA_MIN) * error
-        return ((reconstruction + prior + diffusion) / (dimensions * math.log(2))).mean()
+    def loss(self, images, *draws):
+        bound = sum(bound_terms(self.net, self.way, images, *draws))
+        return (bound / (images[0].numel() * math.log(2))).mean()
 
     def drawn(self):
-        batch = len(self.images)
-        u0 = torch.rand([], generator=self.generator, dtype=torch.float64)
-        t = (torch.arange(batch, dtype=torch.float64) / batch + u0) % 1
-        return t, self.normal(*self.images.shape), self.normal(*self.images.shape)
+        return self.spread_times(), self.normal(*self.images.shape), self.normal(*self.images.shape)

@@ -2,6 +2,7 @@
 import type { Denoiser, Pass, Recompute } from "../diffusion/denoiser.js";
 import { Convolution, GroupNorm, Linear, Module, zero } from "../nn/index.js";
 import { cat, linear, type Tensor } from "../torch/index.js";
+import { ascend } from "./ascent.js";
 import { timestepEmbedding, withFourierFeatures } from "./features.js";
 import { inPrecision } from "./precision.js";
 import { segment } from "./segment.js";
@@ -117,12 +118,10 @@ export class VdmUnet extends Module implements Denoiser {
       [h, c, skip] = segment(pass, [h, c], ([h, c], keys) => [block.forward(h, c, keys), c, h]);
       skips.push(skip);
     }
-    for (const stage of this.up)
-      [h, c] = segment(pass, [h, c, skips.pop() as Tensor], ([h, c, skip], keys) => [
-        stage.forward(cat([h, skip], 1), c, keys),
-        c,
-      ]);
-    return this.normOut.forward(h);
+    const up = ascend(this.up, { h, embedding: c, skips }, pass, (stage, joined, c, keys) =>
+      stage.forward(joined, c, keys),
+    );
+    return this.normOut.forward(up);
   }
 
   flops(height: number, width: number): number {

@@ -2,6 +2,7 @@
 import type { Pass, Recompute } from "../../diffusion/denoiser.js";
 import type { Convolution } from "../../nn/index.js";
 import { type AttentionOrder, type DropoutKeys, scope, type Tensor } from "../../torch/index.js";
+import type { Descended } from "../ascent.js";
 import { inPrecision } from "../precision.js";
 import { segment } from "../segment.js";
 import { GuidedAttention } from "./attention.js";
@@ -85,15 +86,6 @@ export function through(
   keys: DropoutKeys | undefined,
 ): Tensor {
   return layers.reduce((h, layer) => scope(() => layer.forward(h, embedding, keys)), x);
-}
-
-/** Feature maps, and what goes from block to block with them. */
-export interface Descended {
-  /** What the last block has left. */
-  readonly h: Tensor;
-  readonly embedding: Tensor;
-  /** What every block was given, the first convolution's maps first. */
-  readonly skips: readonly Tensor[];
 }
 
 /** Through a block further down, or the middle, whose input becomes a skip. */

@@ -2,8 +2,8 @@
 import type { Pass, Recompute } from "../../diffusion/denoiser.js";
 import { UserError } from "../../errors.js";
 import { Convolution, GroupNorm, zero } from "../../nn/index.js";
-import { cat, type Tensor } from "../../torch/index.js";
-import { segment } from "../segment.js";
+import type { Tensor } from "../../torch/index.js";
+import { ascend } from "../ascent.js";
 import {
   behindStem,
   costOf,
@@ -95,14 +95,8 @@ export function runTrunk(
   // The ends keep x's own precision; what lies between runs in that of the pass.
   const h = behindStem(trunk.input_blocks, x, pass, (first) => {
     const middle = deeper(trunk.middle_block, descend(trunk.input_blocks, first, embedding, pass), pass);
-    const skips = [...middle.skips];
-    let [h, e] = [bottleneck(middle.h), middle.embedding];
-    for (const layers of trunk.output_blocks)
-      [h, e] = segment(pass, [h, e, skips.pop() as Tensor], ([h, e, skip], keys) => [
-        through(layers, cat([h, skip], 1), e, keys),
-        e,
-      ]);
-    return norm.forward(h);
+    const descended = { ...middle, h: bottleneck(middle.h) };
+    return norm.forward(ascend(trunk.output_blocks, descended, pass, through));
   });
   return last.forward(h);
 }

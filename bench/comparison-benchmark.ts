@@ -1,19 +1,18 @@
-/** Benchmarks of training steps: the rows of one, and how they are run. */
+/** Benchmarks of work that eager PyTorch does too: the rows of one, and how they are run. */
 import { spawnSync } from "node:child_process";
 import os from "node:os";
 import { physicalCores } from "varidiff/torch";
 import type { BenchDevice, Benchmark, Measurement } from "./benchmark.js";
-import { Python } from "./python.js";
-import { compareSteps, type Launch, type Rounds, type StepSetting, stepName } from "./step-comparison.js";
-import type { StepProblem } from "./step-problem.js";
+import { compare, type Launch, type Rounds, type Setting, settingName, type sides } from "./comparison.js";
+import type { Problem } from "./problem.js";
 
-export interface StepBenchmarkOptions extends Rounds {
-  /** Of bench/python. */
-  readonly script: string;
+export interface ComparisonOptions extends Rounds {
   /** By the beginnings of their rows' names. */
-  readonly problems: Readonly<Record<string, (device: BenchDevice) => StepProblem>>;
+  readonly problems: Readonly<Record<string, (device: BenchDevice) => Problem>>;
   /** How our side can be launched on a CUDA device. Default both ways. */
   readonly launches?: readonly Launch[];
+  /** What our bfloat16 is compared with on a CUDA device. Default `compiled` and `tuned`. */
+  readonly halfSidesOnCuda?: readonly (keyof typeof sides)[];
 }
 
 /** Our precision and what it is compared with, the most telling first. */
@@ -24,27 +23,28 @@ const pairs = [
   { precision: "bfloat16", side: "tuned" },
 ] as const;
 
-/** Steps on a CUDA device take milliseconds, and compilers their time before the first. */
-const roundsOnCuda: Rounds = { rounds: 10, warmUp: 3, stepsPerRound: 10 };
+/** Work on a CUDA device takes milliseconds, and compilers their time before the first. */
+const roundsOnCuda: Rounds = { rounds: 10, warmUp: 3, runsPerRound: 10 };
 
 /** Ours on a CUDA device, by how it is launched, and what it is compared with. */
-function pairsOnCuda(launches: readonly Launch[]) {
+function pairsOnCuda({
+  launches = ["graph", "eager"],
+  halfSidesOnCuda = ["compiled", "tuned"],
+}: ComparisonOptions) {
   const half = launches.flatMap((launch) =>
-    (["compiled", "tuned"] as const).map((side) => ({ precision: "bfloat16", launch, side }) as const),
+    halfSidesOnCuda.map((side) => ({ precision: "bfloat16", launch, side }) as const),
   );
   return [...half, { precision: "float32", launch: "eager", side: "published" } as const];
 }
 
-function settingsOf(
-  { problems, launches = ["graph", "eager"] }: StepBenchmarkOptions,
-  device: BenchDevice,
-): StepSetting[] {
+function settingsOf(options: ComparisonOptions, device: BenchDevice): Setting[] {
+  const problems = Object.entries(options.problems);
   if (device === "cuda")
-    return Object.entries(problems).flatMap(([name, problem]) =>
-      pairsOnCuda(launches).map((pair) => ({ name, problem, ...pair, device, threads: 1 })),
+    return problems.flatMap(([name, problem]) =>
+      pairsOnCuda(options).map((pair) => ({ name, problem, ...pair, device, threads: 1 })),
     );
   const counts = [...new Set([1, physicalCores(), os.availableParallelism()])];
-  return Object.entries(problems).flatMap(([name, problem]) =>
+  return problems.flatMap(([name, problem]) =>
     pairs.flatMap((pair) =>
       counts.map((threads) => ({ name, problem, ...pair, launch: "eager" as const, device, threads })),
     ),
@@ -77,19 +77,13 @@ export function isApart(threads: number): boolean {
 }
 
 /** Rows in processes of their own: memory that one has used would count for the next. */
-export function stepBenchmark({ script, problems, launches, ...rounds }: StepBenchmarkOptions): Benchmark {
+export function comparisonBenchmark(options: ComparisonOptions): Benchmark {
   return async (say, wanted, device) => {
-    const settings = settingsOf({ script, problems, launches, ...rounds }, device).filter((one) =>
-      wanted(stepName(one)),
-    );
+    const settings = settingsOf(options, device).filter((one) => wanted(settingName(one)));
     const [only] = settings;
     if (!only || settings.length > 1 || !isApart(only.threads))
-      return settings.map((one) => measuredApart(stepName(one), one.threads, one.device));
-    const python = Python.start(script, say);
-    try {
-      return [await compareSteps(only, python, { ...(device === "cuda" ? roundsOnCuda : rounds), say })];
-    } finally {
-      python?.stop();
-    }
+      return settings.map((one) => measuredApart(settingName(one), one.threads, device));
+    const { rounds, warmUp, runsPerRound } = device === "cuda" ? roundsOnCuda : options;
+    return [await compare(only, { rounds, warmUp, runsPerRound, say })];
   };
 }
