@@ -7,6 +7,7 @@ import { UserError } from "../errors.js";
 import { conditionOf, type DrawRequest, drawImages, type Latents } from "../experiment/drawing.js";
 import { evaluationPass, openSplit, readBatch } from "../experiment/experiment.js";
 import { evenlySpread } from "../experiment/image-features.js";
+import { imagesAtOnce } from "../experiment/images-at-once.js";
 import { leadBack } from "../experiment/lead-back.js";
 import { ensureStart } from "../experiment/start-file.js";
 import { openTrained, type Trained } from "../experiment/trained.js";
@@ -220,6 +221,7 @@ async function drawRequest({
     pass: evaluationPass(machine),
     device: machine.device,
     ...(shared ? { batchSize: count } : {}),
+    atOnce: imagesAtOnce(trained),
     ...(condition ? { condition } : {}),
     ...filming(options, settings.steps),
   };

@@ -1,11 +1,12 @@
 /** Images drawn from a system, in batches that fit in memory, and what they looked like on the way. */
 import type { Pass } from "../diffusion/denoiser.js";
-import { sample } from "../diffusion/sampler/index.js";
+import { flowSampler, sample } from "../diffusion/sampler/index.js";
 import type { DiffusionSystem, SampleView, SharedBySamples } from "../diffusion/system.js";
 import { UserError } from "../errors.js";
 import type { Pixels } from "../plot/index.js";
 import { ColdWalk } from "../systems/cold-walk.js";
 import { fromTypedArray, noGrad, type Streams, scope, Tensor } from "../torch/index.js";
+import { type Part, partsOf } from "./batch-parts.js";
 import { openSplit } from "./experiment.js";
 import type { Trained } from "./trained.js";
 
@@ -32,8 +33,10 @@ export interface DrawRequest extends WayRequest {
   /** Of a discrete chain: which of its steps, and DDIM's noise. */
   readonly respacing?: string | undefined;
   readonly eta?: number | undefined;
-  /** Images drawn at a time. Default 64. */
+  /** Images that draw their noise together. Default 64. */
   readonly batchSize?: number;
+  /** Of them, computed at a time; all where absent. What comes of them is the same. */
+  readonly atOnce?: number | undefined;
   /** One number per image, where the system is conditional. */
   readonly condition?: Float32Array;
   /** Of degradations: what the images of a batch have in common. */
@@ -75,6 +78,15 @@ export function visible(z: Tensor, system: Pick<DiffusionSystem, "show">): Uint8
   return scope(() => noGrad(() => pixels().toTypedArray())) as Uint8Array;
 }
 
+/** Whether the images of a batch depend on one another: by a percentile of all of them, by common steps or common noise. */
+export function areCoupled({
+  sampler,
+  threshold,
+  shared,
+}: Pick<DrawRequest, "sampler" | "threshold" | "shared">) {
+  return sampler === flowSampler || threshold !== undefined || shared !== undefined;
+}
+
 /**
  * Draws images. The first `batchSize` of them are the same whatever the count.
  * @throws the signal's reason when it aborts
@@ -83,16 +95,17 @@ export async function drawImages(request: DrawRequest): Promise<Drawn> {
   const { system, count, steps, sampler, jump, pass, device, batchSize = 64 } = request;
   const { threshold, respacing, eta, shared, signal } = request;
   const gathered = new GatheredImages(request);
-  for (let first = 0; first < count; first += batchSize) {
-    const n = Math.min(batchSize, count - first);
-    const conditions = request.condition && { shape: [count], data: request.condition };
+  const conditions = request.condition && { shape: [count], data: request.condition };
+  const atOnce = areCoupled(request) ? undefined : request.atOnce;
+  for (const part of partsOfAll(request.streams, { count, batchSize, atOnce })) {
+    const { first, count: n, streams } = part;
     const condition = rowsOf(conditions, first, n, device);
     const latents = rowsOf(request.latents, first, n, device);
     try {
       const drawn = await sample(
         system,
         {
-          ...{ count: n, steps, sampler, pass, streams: request.streams.at(first / batchSize) },
+          ...{ count: n, steps, sampler, pass, streams },
           ...present({ condition, latents, threshold, respacing, eta, shared, jump }),
         },
         {
@@ -102,7 +115,7 @@ export async function drawImages(request: DrawRequest): Promise<Drawn> {
               gathered.putLatents(view.latents);
             gathered.see(first, view, done);
           },
-          onProgress: (part) => request.onProgress?.(Math.round((first + part * n) * steps), count * steps),
+          onProgress: (done) => request.onProgress?.(Math.round((first + done * n) * steps), count * steps),
         },
       );
       gathered.put(first, drawn);
@@ -113,6 +126,18 @@ export async function drawImages(request: DrawRequest): Promise<Drawn> {
     }
   }
   return gathered.result();
+}
+
+/** The parts of all batches, batch b drawing from `streams.at(b)`. */
+function partsOfAll(
+  streams: Streams,
+  o: { readonly count: number; readonly batchSize: number; readonly atOnce: number | undefined },
+): readonly Part[] {
+  return Array.from({ length: Math.ceil(o.count / o.batchSize) }, (_, batch) => {
+    const start = batch * o.batchSize;
+    const parts = partsOf(streams.at(batch), Math.min(o.batchSize, o.count - start), o.atOnce);
+    return parts.map((part) => ({ ...part, first: start + part.first }));
+  }).flat();
 }
 
 /** Rows `first`, `first + 1`, ... of an array. */

@@ -4,6 +4,7 @@ import type { Pass } from "../diffusion/denoiser.js";
 import { bitsPerDim, totalBound } from "../diffusion/likelihood/bound.js";
 import type { Batch, BoundedLikelihood } from "../diffusion/system.js";
 import { noGrad, type Shape, type Streams, scope } from "../torch/index.js";
+import { type Part, partsOf } from "./batch-parts.js";
 import { cutInPieces, doWork, type Measured, numbersByPass, type Work } from "./work.js";
 
 /** A mean with its standard error. */
@@ -41,7 +42,10 @@ export interface BoundRequest {
   readonly images: number;
   /** Independent draws of every image. */
   readonly passes: number;
+  /** Images that draw together. */
   readonly batchSize: number;
+  /** Of them, computed at a time; all where absent. What comes of them is the same. */
+  readonly atOnce?: number | undefined;
   /** T of the bound, 0 for continuous time; as trained where absent. */
   readonly steps?: number | undefined;
   readonly streams: Streams;
@@ -92,21 +96,22 @@ export function boundWork(request: Omit<BoundRequest, "onProgress" | "signal">):
   const dimensions = system.shape.reduce((product, n) => product * n, 1);
   return {
     pieces: cutInPieces({ part: "bound", images, batchSize, passes }),
-    measure(piece) {
-      const context = {
-        streams: streams.at(piece.pass).at(piece.batch),
-        pass,
-        ...(steps === undefined ? {} : { steps }),
-      };
-      return scope(() =>
-        noGrad(() => {
-          const bound = system.bound(request.readBatch(piece.indices), context);
-          const all = { ...bound, total: totalBound(bound) };
-          return Object.fromEntries(
-            Object.entries(all).map(([name, nats]) => [name, bitsPerDim(nats, dimensions).toArray()]),
-          );
-        }),
-      );
+    measure({ indices, ...piece }) {
+      const ofPart = ({ first, count, streams }: Part): Record<string, number[]> =>
+        scope(() =>
+          noGrad(() => {
+            const batch = request.readBatch(indices.slice(first, first + count));
+            const bound = system.bound(batch, { streams, pass, ...(steps === undefined ? {} : { steps }) });
+            const all = { ...bound, total: totalBound(bound) };
+            return Object.fromEntries(
+              Object.entries(all).map(([name, nats]) => [name, bitsPerDim(nats, dimensions).toArray()]),
+            );
+          }),
+        );
+      const ofBatch = streams.at(piece.pass).at(piece.batch);
+      const parts = partsOf(ofBatch, indices.length, request.atOnce).map(ofPart);
+      const names = Object.keys(parts[0] ?? {});
+      return Object.fromEntries(names.map((name) => [name, parts.flatMap((part) => part[name] ?? [])]));
     },
     summarise: (measured) => summariseBound(measured, { images, passes, batchSize }),
   };

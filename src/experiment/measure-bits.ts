@@ -2,6 +2,7 @@
 import { type BoundedLikelihood, hasBound } from "../diffusion/system.js";
 import { UserError } from "../errors.js";
 import { type BoundValue, boundWork, type Estimate } from "./evaluation.js";
+import { imagesAtOnce } from "./images-at-once.js";
 import { type Measurement, type MeasureRequest, type MetricResult, measureNow } from "./metric.js";
 import { ensureStart } from "./start-file.js";
 import { subjectOf } from "./subject.js";
@@ -39,7 +40,7 @@ export async function bitsMeasurement(trained: Trained, request: MeasureRequest)
     dequantisation: system.dequantisation ?? "none",
   });
   const { name, facts, machine, passes, steps, words } = subject;
-  const work = boundWork({ ...subject, system });
+  const work = boundWork({ ...subject, system, atOnce: imagesAtOnce(trained) });
   return {
     ...{ name, facts, machine },
     pieces: work.pieces,

@@ -5,12 +5,14 @@ import { checkSampler, sample } from "../diffusion/sampler/index.js";
 import { UserError } from "../errors.js";
 import { disposeFeatures, type FeatureNetwork } from "../metrics/features/index.js";
 import { fromTypedArray, Streams, torchVersion } from "../torch/index.js";
+import { type Part, partsOf } from "./batch-parts.js";
 import type { JsonObject } from "./checkpoint-files.js";
-import { conditionOf } from "./drawing.js";
+import { areCoupled, conditionOf } from "./drawing.js";
 import { DrawnSamples } from "./drawn-samples.js";
 import { evaluationPass, openSplit } from "./experiment.js";
 import { openFeatureNetwork } from "./feature-networks.js";
 import { disposeReference, evenlySpread, featuresOf, referenceOf } from "./image-features.js";
+import { imagesAtOnce } from "./images-at-once.js";
 import type { Finding, Measurement, MeasureRequest } from "./metric.js";
 import { judge, type Score, type Scores } from "./quality.js";
 import {
@@ -78,21 +80,33 @@ export async function qualityMeasurement(
   const condition = await conditionOf(trained, samples, undefined);
   const streams = new Streams(seed);
   const pass = evaluationPass(machine);
-  const draw = async ({ batch, indices, weight }: Piece, { signal, onPart }: PieceOptions) => {
-    const ofBatch = condition?.subarray(indices[0], (indices[0] as number) + weight);
+  const atOnce = areCoupled({ sampler }) ? undefined : imagesAtOnce(trained);
+  const drawPart = async (part: Part, first: number, options: Parameters<typeof sample>[2]) => {
+    const ofPart = condition?.subarray(first, first + part.count);
     const images = await sample(
       system,
       {
-        ...{ count: weight, steps, sampler, streams: streams.at(batch), pass },
-        ...(ofBatch ? { condition: fromTypedArray(ofBatch, [weight]).toDevice(machine.device) } : {}),
+        ...{ count: part.count, steps, sampler, streams: part.streams, pass },
+        ...(ofPart ? { condition: fromTypedArray(ofPart, [part.count]).toDevice(machine.device) } : {}),
       },
-      { onProgress: onPart, ...(signal ? { signal } : {}) },
+      options,
     );
     try {
       return images.toTypedArray() as Uint8Array;
     } finally {
       images.dispose();
     }
+  };
+  const draw = async ({ batch, indices, weight }: Piece, { signal, onPart }: PieceOptions) => {
+    const drawn: Uint8Array[] = [];
+    for (const part of partsOf(streams.at(batch), weight, atOnce))
+      drawn.push(
+        await drawPart(part, (indices[0] as number) + part.first, {
+          onProgress: (done) => onPart?.((part.first + done * part.count) / weight),
+          ...(signal ? { signal } : {}),
+        }),
+      );
+    return Buffer.concat(drawn);
   };
   const suffix = parts.length === qualityParts.length ? [] : parts;
   const npz = path.join(run.paths.evaluation, `samples-${name}.npz`);

@@ -122,7 +122,7 @@ export abstract class ChainWalk extends Module implements ForwardView, Reconstru
   noised(batch: Batch, t: Tensor, streams: Streams): Tensor {
     const x0 = this.encode(batch.pixels);
     const passed = t.mul(this.steps).round().to("int64").toDevice(x0.device);
-    const noise = this.noise(x0, streams.generator("noise"));
+    const noise = this.noise(x0, streams, "noise");
     const xt = this.chain.diffuse(x0, passed.sub(1).clamp(0), noise);
     return passed.eq(0).reshape([-1, 1, 1, 1]).where(x0, xt);
   }
@@ -138,14 +138,15 @@ export abstract class ChainWalk extends Module implements ForwardView, Reconstru
   start(request: SampleRequest): ChainState {
     this.checkSampling(request);
     const { dtype, device } = this.parameterLike();
-    const shape = [request.count, ...this.shape];
-    const z = randn(shape, request.streams.generator("sample/prior"), { dtype }).toDevice(device);
+    const z = request.streams
+      .drawn("sample/prior", request.count, (n, generator) => randn([n, ...this.shape], generator, { dtype }))
+      .toDevice(device);
     return { z, request, chain: this.chainOf(request.steps, request.respacing) };
   }
 
   step(state: ChainState, i: number): ChainState {
     const { z, request, chain } = state;
-    const noise = () => this.noise(z, request.streams.at(i).generator("sample/noise"));
+    const noise = () => this.noise(z, request.streams.at(i), "sample/noise");
     const { next, xHat } = this.stepBack(z, { ...request, chain, index: chain.length - 1 - i, noise });
     return { ...state, z: next, xHat };
   }
@@ -212,8 +213,11 @@ export abstract class ChainWalk extends Module implements ForwardView, Reconstru
     return chain;
   }
 
-  protected noise(like: Tensor, generator: Parameters<typeof randn>[1]): Tensor {
-    return noGrad(() => randn(like.shape, generator, { dtype: like.dtype }).toDevice(like.device));
+  protected noise({ shape, dtype, device }: Tensor, streams: Streams, name: string): Tensor {
+    const [count, ...rest] = shape as [number, ...number[]];
+    const drawn = () =>
+      streams.drawn(name, count, (n, generator) => randn([n, ...rest], generator, { dtype }));
+    return noGrad(() => drawn().toDevice(device));
   }
 
   /** Some parameter: where and in which dtype the system computes. */

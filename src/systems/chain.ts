@@ -113,7 +113,7 @@ export abstract class ChainDiffusion
       generator: streams.generator("times"),
       averageOver: this.#averageOver,
     });
-    const noise = this.noise(x0, streams.generator("noise"));
+    const noise = this.noise(x0, streams, "noise");
     return { x0, t: t.toDevice(x0.device), noise, weights: weights.toDevice(x0.device) };
   }
 
@@ -178,8 +178,9 @@ export abstract class ChainDiffusion
     const x0 = this.encode(batch.pixels);
     const chain = this.#boundedChain(context);
     const first = this.#nats(chain, { x0, t: sameStep(0, x0), name: "reconstruction" }, batch, context);
-    const generator = context.streams.generator("times");
-    const time = sampleTimes("low-discrepancy", x0.dim(0), generator, "cpu");
+    const time = context.streams.drawn("times", x0.dim(0), (n, generator) =>
+      sampleTimes("low-discrepancy", n, generator, "cpu"),
+    );
     return {
       reconstruction: first,
       prior: chain.prior(x0),
@@ -217,7 +218,7 @@ export abstract class ChainDiffusion
     { condition }: Batch,
     { streams, pass }: BoundContext,
   ): Tensor {
-    const noise = this.noise(x0, streams.generator(name));
+    const noise = this.noise(x0, streams, name);
     const { bits } = this.stepMeasure(chain, { x0, t, noise }, { pass, condition });
     return bits.mul(this.dimensions * Math.LN2);
   }

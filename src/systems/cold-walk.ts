@@ -185,7 +185,7 @@ export abstract class ColdWalk
   noised(batch: Batch, t: Tensor, streams: Streams): Tensor {
     const x0 = this.encode(batch.pixels);
     const level = t.mul(this.levels).round().to("int64").toDevice(x0.device);
-    return degraded(this.degradation, x0, level, this.noise(x0, streams.generator("noise")));
+    return degraded(this.degradation, x0, level, this.noise(x0, streams, "noise"));
   }
 
   /** Levels k = 1 .. `highest`, each as likely, and those below them that the model is to reach. */
@@ -288,12 +288,15 @@ export abstract class ColdWalk
   start(request: SampleRequest): ColdState {
     this.checkSampling(request);
     const { dtype, device } = this.parameterLike();
-    const generator = request.streams.generator("sample/prior");
     const isShared = request.shared?.includes("start") ?? false;
     const count = isShared ? 1 : request.count;
     const { startNoise } = this.#options;
-    const drawn = this.#options.start.draw({ count, generator, dtype: "float32", device }).to(dtype);
-    const noise = this.noise(drawn, request.streams.generator("sample/start-noise"));
+    const drawn = request.streams
+      .drawn("sample/prior", count, (n, generator) =>
+        this.#options.start.draw({ count: n, generator, dtype: "float32", device }),
+      )
+      .to(dtype);
+    const noise = this.noise(drawn, request.streams, "sample/start-noise");
     const first = startNoise > 0 ? drawn.add(noise.mul(startNoise)) : drawn;
     const x = isShared ? first.expand([request.count, ...this.shape]).clone() : first;
     // A copy, since the states that hold it are disposed of.
@@ -302,9 +305,9 @@ export abstract class ColdWalk
   }
 
   /** Standard normal; the same for all images where the request says so. */
-  #noiseOfAll(like: Tensor, { shared }: SampleRequest, generator: Generator): Tensor {
-    if (!shared?.includes("noise")) return this.noise(like, generator);
-    return this.noise(like.narrow(0, 0, 1), generator).expand(like.shape);
+  #noiseOfAll(like: Tensor, { shared }: SampleRequest, streams: Streams): Tensor {
+    if (!shared?.includes("noise")) return this.noise(like, streams, "sample/noise");
+    return this.noise(like.narrow(0, 0, 1), streams, "sample/noise").expand(like.shape);
   }
 
   step(state: ColdState, i: number): ColdState {
@@ -313,7 +316,7 @@ export abstract class ColdWalk
     const { next, xHat } = this.stepDown(z, {
       ...{ ...visit, pass: request.pass, sampler: request.sampler, jump, start },
       latent: latents && latentOfLevel(latents, visit.from, this.levels),
-      noise: () => this.#noiseOfAll(z, request, request.streams.at(i).generator("sample/noise")),
+      noise: () => this.#noiseOfAll(z, request, request.streams.at(i)),
     });
     return { ...state, z: next, ...(xHat ? { xHat } : {}) };
   }
@@ -366,8 +369,11 @@ export abstract class ColdWalk
     }
   }
 
-  protected noise(like: Tensor, generator: Generator): Tensor {
-    return noGrad(() => randn(like.shape, generator, { dtype: like.dtype }).toDevice(like.device));
+  protected noise({ shape, dtype, device }: Tensor, streams: Streams, name: string): Tensor {
+    const [count, ...rest] = shape as [number, ...number[]];
+    const drawn = () =>
+      streams.drawn(name, count, (n, generator) => randn([n, ...rest], generator, { dtype }));
+    return noGrad(() => drawn().toDevice(device));
   }
 
   /** Some parameter: where and in which dtype the system computes. */

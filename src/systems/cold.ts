@@ -44,8 +44,8 @@ export class ColdDiffusion extends ColdWalk {
   objective(batch: Batch, { streams, pass }: StepContext): Objective {
     const x0 = this.encode(batch.pixels);
     const levels = this.drawLevels(x0.dim(0), streams.generator("times"), this.#options.highestLevel);
-    const noise = this.noise(x0, streams.generator("noise"));
-    const overlooked = this.noise(x0, streams.generator("overlooked"));
+    const noise = this.noise(x0, streams, "noise");
+    const overlooked = this.noise(x0, streams, "overlooked");
     return this.objectiveAt({ x0, ...levels, noise, overlooked }, { pass });
   }
 

@@ -193,7 +193,7 @@ export class DAED extends ChainDiffusion {
     if (!this.#official) return super.step(state, i);
     const index = this.#official.steps[i];
     const { z, request, chain } = state;
-    const noise = () => this.noise(z, request.streams.at(i).generator("sample/noise"));
+    const noise = () => this.noise(z, request.streams.at(i), "sample/noise");
     const { next, xHat } =
       typeof index === "number"
         ? this.#generated(z, { ...request, chain, index, noise })
@@ -203,7 +203,7 @@ export class DAED extends ChainDiffusion {
 
   /** To the image by the denoiser for index 0; x_1 as it is where there is none. */
   override stepBack(x: Tensor, o: StepBack): SteppedBack {
-    if (o.index > 0) return super.stepBack(x, o);
+    if (o.index > 0) return this.#generated(x, o);
     return this.denoiser ? this.#denoised(x, o) : { next: x, xHat: x };
   }
 

@@ -188,8 +188,14 @@ export abstract class GaussianDiffusion<D extends GaussianDraws = GaussianDraws>
   /** Times, and the noises of z_t and z_0. */
   protected drawNoise(x: Tensor, streams: Streams): GaussianDraws {
     const { dtype, device } = x;
-    const normal = (name: string) => randn(x.shape, streams.generator(name), { dtype }).toDevice(device);
-    const t = sampleTimes(this.#options.times, x.dim(0), streams.generator("times"), "cpu").toDevice(device);
+    const [count, ...shape] = x.shape as [number, ...number[]];
+    const normal = (name: string) =>
+      streams
+        .drawn(name, count, (n, generator) => randn([n, ...shape], generator, { dtype }))
+        .toDevice(device);
+    const t = streams
+      .drawn("times", count, (n, generator) => sampleTimes(this.#options.times, n, generator, "cpu"))
+      .toDevice(device);
     return { t, eps: normal("noise"), eps0: normal("reconstruction") };
   }
 
@@ -226,9 +232,9 @@ export abstract class GaussianDiffusion<D extends GaussianDraws = GaussianDraws>
 
   start(request: SampleRequest): GaussianState {
     const { dtype, device } = this.parameterLike();
-    const z = randn([request.count, ...this.shape], request.streams.generator("sample/prior"), {
-      dtype,
-    }).toDevice(device);
+    const z = request.streams
+      .drawn("sample/prior", request.count, (n, generator) => randn([n, ...this.shape], generator, { dtype }))
+      .toDevice(device);
     const latent = this.startLatent(request);
     return latent ? { z, request, latent } : { z, request };
   }
@@ -243,8 +249,7 @@ export abstract class GaussianDiffusion<D extends GaussianDraws = GaussianDraws>
     const to = this.levelAt((T - i - 1) / T, z, curve);
     const condition = this.condition(z, latent, request.condition);
     const out = this.denoiser.forward(z, from.gamma, condition, request.pass);
-    const noise = () =>
-      randn(z.shape, request.streams.at(i).generator("sample/noise"), { dtype: z.dtype }).toDevice(z.device);
+    const noise = () => this.noiseOfStep(z, i, request);
     const asX = convertPrediction(out, this.prediction, "x", z, from.level);
     const x = threshold === undefined ? asX : thresholded(asX, threshold);
     const eps =
@@ -260,6 +265,16 @@ export abstract class GaussianDiffusion<D extends GaussianDraws = GaussianDraws>
       motion: this.motion(x, from.level, to.level),
     });
     return { ...state, z: next, xHat: x };
+  }
+
+  /** Standard normal like z, before `stepNoise`. */
+  protected noiseOfStep(z: Tensor, i: number, { streams }: SampleRequest): Tensor {
+    const [count, ...shape] = z.shape as [number, ...number[]];
+    const { dtype, device } = z;
+    return streams
+      .at(i)
+      .drawn("sample/noise", count, (n, generator) => randn([n, ...shape], generator, { dtype }))
+      .toDevice(device);
   }
 
   /** What thresholding does to z; nothing by default. */

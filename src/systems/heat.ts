@@ -59,9 +59,11 @@ export class HeatDissipation extends ColdDiffusion implements BoundedLikelihood,
     this.#check(context);
     const { streams } = context;
     const u0 = this.#dequantised(batch, context);
-    const time = sampleTimes("low-discrepancy", u0.dim(0), streams.generator("times"), "cpu");
+    const time = streams.drawn("times", u0.dim(0), (n, generator) =>
+      sampleTimes("low-discrepancy", n, generator, "cpu"),
+    );
     const { dimensions } = this.#noise;
-    const first = this.reconstructionTerm(u0, this.noise(u0, streams.generator("reconstruction")), context);
+    const first = this.reconstructionTerm(u0, this.noise(u0, streams, "reconstruction"), context);
     return {
       reconstruction: first.add(dimensions * Math.log(256)),
       prior: this.priorTerm(u0),
@@ -83,7 +85,7 @@ export class HeatDissipation extends ColdDiffusion implements BoundedLikelihood,
       .add(2)
       .to("int64")
       .toDevice(u0.device);
-    return this.stepTerm(u0, level, this.noise(u0, context.streams.generator("noise")), context).mul(others);
+    return this.stepTerm(u0, level, this.noise(u0, context.streams, "noise"), context).mul(others);
   }
 
   /** L_K of images `[B, C, H, W]`, nats `[B]`. @throws UserError where no training images are there to compare with */
@@ -112,8 +114,11 @@ export class HeatDissipation extends ColdDiffusion implements BoundedLikelihood,
 
   #dequantised({ pixels }: Batch, { streams }: BoundContext): Tensor {
     const { dtype, device } = this.parameterLike();
-    const within = rand(pixels.shape, streams.generator("dequantisation"), { dtype }).toDevice(device);
-    return pixels.to(dtype).add(within).div(256);
+    const [count, ...shape] = pixels.shape as [number, ...number[]];
+    const within = streams.drawn("dequantisation", count, (n, generator) =>
+      rand([n, ...shape], generator, { dtype }),
+    );
+    return pixels.to(dtype).add(within.toDevice(device)).div(256);
   }
 
   #all(like: Tensor, level: number): Tensor {

@@ -132,9 +132,9 @@ export class ContextMuLAN extends GaussianDiffusion {
     const xHat = this.#predict(z, t, request.pass);
     const curve = this.schedule.given(this.#guessed(xHat, request.pass));
     const { mean, logVariance } = this.#law(curve, { z, x: xHat, t, s });
-    const noise = randn(z.shape, request.streams.at(i).generator("sample/noise"), { dtype: z.dtype });
     const deviation = logVariance.div(2).exp().to(z.dtype);
-    return { ...state, z: mean.to(z.dtype).add(deviation.mul(noise.toDevice(z.device))), xHat };
+    const noise = this.noiseOfStep(z, i, request);
+    return { ...state, z: mean.to(z.dtype).add(deviation.mul(noise)), xHat };
   }
 
   noised(batch: Batch, t: Tensor, streams: Streams): Tensor {

@@ -20,7 +20,15 @@ import type {
 } from "../diffusion/system.js";
 import { discretiseTimes } from "../diffusion/times.js";
 import { UserError } from "../errors.js";
-import { type FloatDtype, type Generator, randn, type Streams, type Tensor, zeros } from "../torch/index.js";
+import {
+  cat,
+  type FloatDtype,
+  type Generator,
+  randn,
+  type Streams,
+  type Tensor,
+  zeros,
+} from "../torch/index.js";
 import {
   type EvaluationOptions,
   GaussianDiffusion,
@@ -143,11 +151,12 @@ export class MuLAN
   protected draw(x: Tensor, streams: Streams, { pass, step }: EvaluationOptions): MulanDraws {
     const noise = this.drawNoise(x, streams);
     if (!this.#latent) return noise;
-    return { ...noise, latent: this.#latent.draw(this.#encoded(x, pass), streams.generator("latent"), step) };
+    return { ...noise, latent: drawnLatent(this.#latent, this.#encoded(x, pass), { streams, step }) };
   }
 
   protected override startLatent({ count, streams }: SampleRequest): Tensor | undefined {
-    return this.#prior(count, streams.generator("sample/latent"));
+    if (!this.#latent) return undefined;
+    return streams.drawn("sample/latent", count, (n, generator) => this.#prior(n, generator) as Tensor);
   }
 
   protected override condition(like: Tensor, latent?: Tensor, condition?: Tensor): Tensor {
@@ -211,4 +220,21 @@ export class MuLAN
   flowOf(state: GaussianState): ProbabilityFlow {
     return this.sampleFlow(state);
   }
+}
+
+/** Of a part of a batch: that of its rows, with nothing in the place of the others. */
+function drawnLatent(
+  latent: Latent,
+  encoded: readonly Tensor[],
+  { streams, step }: { readonly streams: Streams; readonly step: number | undefined },
+): LatentDraw {
+  const { rows } = streams;
+  if (!rows) return latent.draw(encoded, streams.generator("latent"), step);
+  const count = (encoded[0] as Tensor).dim(0);
+  const among = encoded.map((own) => {
+    const blank = (n: number) => zeros([n, ...own.shape.slice(1)], { dtype: own.dtype, device: own.device });
+    return cat([blank(rows.first), own, blank(rows.of - rows.first - count)], 0);
+  });
+  const { z, kl } = latent.draw(among, streams.ofBatch("latent"), step);
+  return { z: z.narrow(0, rows.first, count), kl: kl.narrow(0, rows.first, count) };
 }

@@ -117,8 +117,8 @@ export class VariationalColdDiffusion extends ColdWalk {
     const input = this.#hasTeacher ? this.#teacherInput(x0, levels, context) : undefined;
     const draw: VcdDraw = {
       ...{ x0, ...levels, input },
-      noise: this.noise(x0, streams.generator("noise")),
-      overlooked: this.noise(x0, streams.generator("overlooked")),
+      noise: this.noise(x0, streams, "noise"),
+      overlooked: this.noise(x0, streams, "overlooked"),
       epsilon: this.#latentNoise(x0.dim(0), streams),
     };
     return this.objectiveAt(draw, { pass, step });
@@ -199,8 +199,10 @@ export class VariationalColdDiffusion extends ColdWalk {
   /** From the prior N(0, I): `[count, L]`, or one for each level, `[count, T, L]`. */
   protected override latentsFor({ count, streams }: SampleRequest): Tensor {
     const { dtype, device } = this.parameterLike();
-    const each = this.#options.latentMode === "shared" ? [count] : [count, this.levels];
-    return randn([...each, this.latentSize], streams.generator("sample/latents"), { dtype }).toDevice(device);
+    const each = this.#options.latentMode === "shared" ? [this.latentSize] : [this.levels, this.latentSize];
+    return streams
+      .drawn("sample/latents", count, (n, generator) => randn([n, ...each], generator, { dtype }))
+      .toDevice(device);
   }
 
   #latentNoise(count: number, streams: Streams): Tensor {
@@ -240,7 +242,7 @@ export class VariationalColdDiffusion extends ColdWalk {
     yield { x };
     for (let level = this.levels; level > 0; level--) {
       const latent = this.#latentTowards(truth(), x, level, o);
-      const noise = () => this.noise(x, o.streams.at(level).generator("sample/noise"));
+      const noise = () => this.noise(x, o.streams.at(level), "sample/noise");
       x = this.stepDown(x, {
         ...{ from: level, to: level - 1, jump: 1, sampler: "ancestral", start, latent, pass: o.pass, noise },
       }).next;
@@ -250,7 +252,7 @@ export class VariationalColdDiffusion extends ColdWalk {
 
   /** Standard normal, the same in all states of an image. */
   #noiseOfStates(x0: Tensor, { streams }: LatentDraws): Tensor {
-    return this.noise(x0, streams.at(0).generator("noise")); // those of steps are at(1) .. at(T)
+    return this.noise(x0, streams.at(0), "noise"); // those of steps are at(1) .. at(T)
   }
 
   /** A draw of the latent that leads from states `x` of a level to their target: the true states below, the images, or the noise. */

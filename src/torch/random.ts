@@ -50,6 +50,12 @@ function hashName(name: string): bigint {
   return hash;
 }
 
+/** Which images of a batch a part of it holds: those from number `first` on, of `of`. */
+export interface Rows {
+  readonly first: number;
+  readonly of: number;
+}
+
 /**
  * Randomness as a pure function of (seed, path, name). `new Streams(seed).at(step).generator("noise")` always gives the
  * same numbers, whatever else was drawn: a run that is resumed, an evaluation that is sharded and a sample that is
@@ -58,17 +64,37 @@ function hashName(name: string): bigint {
  */
 export class Streams {
   readonly device: string;
+  /** Of the streams of a part of a batch. */
+  readonly rows: Rows | undefined;
+  readonly #seed: bigint;
   readonly #key: bigint;
   readonly #generators = new Map<string, Generator>();
 
-  constructor(seed: number | bigint, options: { readonly device?: string } = {}) {
-    this.#key = mix(BigInt.asUintN(64, BigInt(seed)));
+  constructor(seed: number | bigint, options: { readonly device?: string; readonly rows?: Rows } = {}) {
+    this.#seed = BigInt(seed);
+    this.#key = mix(BigInt.asUintN(64, this.#seed));
     this.device = options.device ?? "cpu";
+    this.rows = options.rows;
   }
 
   /** The streams one level down: of a step, a batch, a rank. */
   at(index: number): Streams {
-    return new Streams(this.#key ^ mix(BigInt(index) + 0x632be59bd9b4e019n), { device: this.device });
+    const seed = this.#key ^ mix(BigInt(index) + 0x632be59bd9b4e019n);
+    return new Streams(seed, { device: this.device, ...(this.rows ? { rows: this.rows } : {}) });
+  }
+
+  /**
+   * The streams of a part of the batch that these are of, which draws what the whole batch would draw for it: what comes of an
+   * image does not depend on how many are computed at a time.
+   */
+  part(rows: Rows): Streams {
+    return new Streams(this.#seed, { device: this.device, rows });
+  }
+
+  /** What `draw` draws for `count` images, which are its first dimension: of a part, its own rows of the batch's draws. */
+  drawn(name: string, count: number, draw: (count: number, generator: Generator) => Tensor): Tensor {
+    if (!this.rows) return draw(count, this.generator(name));
+    return draw(this.rows.of, this.ofBatch(name)).narrow(0, this.rows.first, count);
   }
 
   /** The 64-bit key of a name at this place. */
@@ -76,8 +102,20 @@ export class Streams {
     return mix(this.#key ^ hashName(name));
   }
 
-  /** The generator of a name at this place; asked for again, it goes on where it was. */
+  /**
+   * The generator of a name at this place; asked for again, it goes on where it was.
+   * @throws Error of a part, where every part would draw the same
+   */
   generator(name: string): Generator {
+    if (this.rows)
+      throw new Error(
+        `expected the draws "${name}" of a part of a batch to be taken by drawn(), got generator()`,
+      );
+    return this.ofBatch(name);
+  }
+
+  /** The same of the whole batch where these streams are of a part: the caller takes the part's rows. */
+  ofBatch(name: string): Generator {
     let generator = this.#generators.get(name);
     if (!generator) {
       generator = new Generator({ device: this.device }).seedWide(this.key(name));
