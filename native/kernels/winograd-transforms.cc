@@ -126,8 +126,8 @@ VARIDIFF_AVX512 void alongRow(const TileRow<T>& from, int64_t channel, const Pai
   transform.template tile<Tile::Last>(t, v);
   for (int i = 0; i < 4; ++i) {
     uint32_t* left = to.left + i * stride;
-    const __m512i halves = _mm512_cvtepu16_epi32(rounded(v[i]));
-    _mm512_storeu_si512(left, to.completing ? _mm512_or_si512(_mm512_loadu_si512(left), _mm512_slli_epi32(halves, 16)) : halves);
+    const __m512i one = halves(v[i]);
+    _mm512_storeu_si512(left, to.completing ? _mm512_or_si512(_mm512_loadu_si512(left), _mm512_slli_epi32(one, 16)) : one);
   }
 }
 

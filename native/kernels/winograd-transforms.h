@@ -3,6 +3,8 @@
 
 #include "winograd.h"
 
+#ifdef VARIDIFF_WINOGRAD
+
 namespace varidiff::winograd {
 
 /**
@@ -54,3 +56,5 @@ VARIDIFF_AVX512 void transformOutputs(const float* m, int64_t stride, int64_t ve
                       const T* residual, T* y);
 
 }  // namespace varidiff::winograd
+
+#endif

@@ -5,6 +5,8 @@
 
 #include "winograd-products.h"
 
+#ifdef VARIDIFF_WINOGRAD
+
 namespace varidiff::winograd {
 
 /** Weights `[out, 3, 3, in]`. */
@@ -34,3 +36,5 @@ VARIDIFF_AVX512 void transformWeights(const float* weights, const Layer& layer, 
 VARIDIFF_AVX512 void gatherWeights(const float* const* sums, int64_t threads, const Layer& layer, int64_t begin, int64_t end, float* weights);
 
 }  // namespace varidiff::winograd
+
+#endif

@@ -6,16 +6,10 @@
 // outputs are float32; in bfloat16 U and V are rounded once, before they are multiplied.
 #pragma once
 
-#include <c10/util/BFloat16.h>
+#include "lanes.h"
 
-#include <cstdint>
-
-#if defined(__x86_64__) && defined(__GNUC__)
-#define VARIDIFF_WINOGRAD 1
-// float32 kernels never reach the instructions of bfloat16, so one set of flags serves both.
-#define VARIDIFF_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")))
-#else
-#define VARIDIFF_AVX512
+#ifdef VARIDIFF_AVX512
+#define VARIDIFF_WINOGRAD
 #endif
 
 namespace varidiff::winograd {

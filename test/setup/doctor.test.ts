@@ -35,7 +35,7 @@ function built(file: string): BuiltAddon {
 function winogradPrecisions(): string[] {
   const has = (flag: string) =>
     new RegExp(`^flags.* ${flag}( |$)`, "m").test(fs.readFileSync("/proc/cpuinfo", "utf8"));
-  if (!["avx512f", "avx512bw", "avx512vl", "avx512dq"].every(has)) return [];
+  if (!["avx512bw", "avx512cd", "avx512dq", "avx512vl"].every(has)) return [];
   return has("avx512_bf16") && !has("amx_bf16") ? ["float32", "bfloat16"] : ["float32"];
 }
 
