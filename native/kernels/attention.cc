@@ -13,8 +13,7 @@
 #include <cmath>
 #include <vector>
 
-#include "attention-kernel.h"
-#include "simd.h"
+#include "attention.h"
 
 namespace varidiff {
 
@@ -87,6 +86,13 @@ void eachHead(const Tensor& qkv, const Layout& n, int64_t work, F f) {
   });
 }
 
+/** That of head `i`, whose channels begin at `at`. */
+template <typename T>
+attention::Result<T> resultOf(const Layout& n, const Tensor& out, const Tensor& remainder, const Tensor& logSums, int64_t at, int64_t i) {
+  return {out.data_ptr<T>() + at, remainder.defined() ? remainder.data_ptr<T>() + at : nullptr, n.heads * n.features,
+          logSums.data_ptr<float>() + i * n.length};
+}
+
 class Attention : public torch::autograd::Function<Attention> {
  public:
   static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& input, int64_t heads, bool headsFirst) {
@@ -94,16 +100,18 @@ class Attention : public torch::autograd::Function<Attention> {
     const Layout n = layoutOf(input, heads, headsFirst);
     const Tensor qkv = input.contiguous();
     Tensor out = at::empty({n.images, n.length, heads * n.features}, qkv.options());
+    const bool rounded = qkv.scalar_type() == at::kBFloat16;
+    Tensor remainder = rounded ? at::empty_like(out) : Tensor();
     Tensor logSums = at::empty({n.images * heads, n.length}, qkv.options().dtype(at::kFloat));
     const auto run = [&](auto type) {
       using T = decltype(type);
       eachHead<T>(qkv, n, attention::forwardWork<T>(n.length, n.features), [&](const auto& head, int64_t at, int64_t i, int32_t* work) {
-        attention::forward<T>(head, out.data_ptr<T>() + at, heads * n.features, logSums.data_ptr<float>() + i * n.length, work);
+        attention::forward<T>(head, resultOf<T>(n, out, remainder, logSums, at, i), work);
       });
     };
-    if (qkv.scalar_type() == at::kFloat) run(float{});
-    else run(c10::BFloat16{});
-    context->save_for_backward({input, out, logSums});
+    if (rounded) run(c10::BFloat16{});
+    else run(float{});
+    context->save_for_backward({input, out, logSums, remainder});
     context->saved_data["heads"] = heads;
     context->saved_data["headsFirst"] = headsFirst;
     return out;
@@ -118,7 +126,7 @@ class Attention : public torch::autograd::Function<Attention> {
       return {torch::autograd::grad({reference(saved[0], heads, headsFirst)}, {saved[0]}, {grads[0]}, true, true)[0], Tensor(), Tensor()};
     }
     const Layout n = layoutOf(saved[0], heads, headsFirst);
-    const Tensor qkv = saved[0].contiguous(), &out = saved[1], &logSums = saved[2];
+    const Tensor qkv = saved[0].contiguous(), &out = saved[1], &logSums = saved[2], &remainder = saved[3];
     const Tensor slope = grads[0].to(qkv.scalar_type()).contiguous();
     Tensor dQkv = at::empty_like(qkv);
     const auto run = [&](auto type) {
@@ -126,9 +134,8 @@ class Attention : public torch::autograd::Function<Attention> {
       const T* from = qkv.data_ptr<T>();
       T* to = dQkv.data_ptr<T>();
       eachHead<T>(qkv, n, attention::backwardWork<T>(n.length, n.features), [&](const auto& head, int64_t at, int64_t i, int32_t* work) {
-        attention::backward<T>(head, out.data_ptr<T>() + at, slope.data_ptr<T>() + at, heads * n.features,
-                               logSums.data_ptr<float>() + i * n.length, to + (head.q - from), to + (head.k - from),
-                               to + (head.v - from), work);
+        attention::backward<T>(head, resultOf<T>(n, out, remainder, logSums, at, i), slope.data_ptr<T>() + at, to + (head.q - from),
+                               to + (head.k - from), to + (head.v - from), work);
       });
     };
     if (qkv.scalar_type() == at::kFloat) run(float{});

@@ -53,7 +53,7 @@ function draw({ batch, length, heads, d, size = 1 }: Case, dtype: FloatDtype) {
   return { qkv: qkv.to(dtype).detach().requireGrad(), cotangent: cotangent.to(dtype) };
 }
 
-// Rounding of sums in float32, relative to the largest of thousands of numbers; bfloat16 stores 8 bits (2^-9), of the
+// Rounding of sums in float32, relative to the largest of thousands of numbers; bfloat16 stores 8 bits (2^-8), of the
 // result, of the weights and of the scores' gradients.
 const tolerances = [
   ["float32", 5e-6],
@@ -97,9 +97,7 @@ describe.each(tolerances)("%s", (dtype, tolerance) => {
     const [dWide] = grad([expected], [wide], { gradients: [cotangent.to("float64")] }) as [Tensor];
     const rough = Math.max(tolerance, 2e-3); // float32 scores of 10^4 have errors of 10^-3
     expect(distance(out, expected)).toBeLessThan(rough);
-    expect(dQkv.isFinite().min().item()).toBe(1);
-    // In bfloat16 the slope of a weight near one is what is left of dP - sum(P dP), whose sum is taken from the stored result.
-    if (dtype === "float32") expect(distance(dQkv, dWide)).toBeLessThan(rough);
+    expect(distance(dQkv, dWide)).toBeLessThan(rough);
   });
 
   test("scores far below zero, and equal ones, weigh all tokens the same", () => {
@@ -147,6 +145,39 @@ describe.each(tolerances)("%s", (dtype, tolerance) => {
     const turned = qkv.transpose(1, 2).contiguous().transpose(1, 2);
     same(attention(turned), attention(qkv), "result");
   });
+});
+
+// Rounding to bfloat16 moves numbers by 1.65e-3 in the root mean square (at most by 2^-8). Three roundings meet in the gradients
+// of q and k, together 1.65e-3 sqrt(3) = 2.9e-3: of the weights that D = sum P dP was made with, of the scores' gradients
+// P (dP - D), and of the sums that are stored. The composed operators round scores and dP as well. The gradients of q, k and v
+// are looked at one by one: v's would hide the others.
+test.each([
+  { deviation: 1, length: 196, d: 32 },
+  { deviation: 5, length: 196, d: 32 },
+  { deviation: 25, length: 196, d: 32 },
+  { deviation: 400, length: 400, d: 16 },
+  { deviation: 3600, length: 130, d: 16 },
+])("bfloat16 gradients under scores of standard deviation $deviation", ({ deviation, length, d }) => {
+  const one: Case = { batch: 1, length, heads: 2, d, order: "new", size: Math.sqrt(deviation) };
+  const { qkv, cotangent } = draw(one, "bfloat16");
+  const slopes = (out: Tensor, of: Tensor) => {
+    const gradients = [cotangent.to(out.dtype as FloatDtype)];
+    const [all] = grad([out], [of], { gradients }) as [Tensor];
+    return [0, 1, 2].map((part) => all.to("float64").narrow(2, part * 2 * d, 2 * d));
+  };
+  const size = (x: Tensor) => Math.sqrt(x.square().mean().item());
+  const wide = qkv.detach().to("float64").requireGrad();
+  const expected = slopes(formula(wide, 2, "new"), wide);
+  const errors = (implementation: "fused" | "reference") =>
+    slopes(attention(qkv, { ...one, implementation }), qkv).map((slope, i) => {
+      const right = expected[i] as Tensor;
+      return size(slope.sub(right)) / size(right);
+    });
+  const composed = errors("reference");
+  for (const [i, error] of errors("fused").entries()) {
+    expect(error).toBeLessThan(3.3e-3);
+    expect(error).toBeLessThan(composed[i] as number);
+  }
 });
 
 test.each(["float32", "float64"] as const)("the gradient of the gradient, %s", (dtype) => {
