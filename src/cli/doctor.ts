@@ -76,6 +76,7 @@ function machineLines({ machine, bridge }: Diagnosis): [string, string][] {
     ],
     ["", `${features.join(" ") || "no vector extensions known"}; precision auto is ${precision}`],
     ["", convolutionLine(bridge?.says?.winograd)],
+    ["", attentionLine(bridge?.says?.winograd, features)],
     ["CUDA", gpus > 0 ? `${gpus} ${gpus === 1 ? "device" : "devices"}` : "none that libtorch can use"],
     ["memory", `${gigabytes(memory.totalBytes)} GB, ${gigabytes(memory.availableBytes)} GB available`],
   ];
@@ -87,6 +88,13 @@ function convolutionLine(precisions: readonly string[] | undefined): string {
   if (precisions.length === 0) return "3x3 convolutions: libtorch's (no AVX-512 for Winograd's)";
   const rest = precisions.includes("bfloat16") ? "" : ", libtorch's in bfloat16";
   return `3x3 convolutions: Winograd's in ${precisions.join(" and ")}${rest}`;
+}
+
+/** Which precisions attention is one kernel in; it takes the instructions that the convolutions do, on AMX machines too. */
+function attentionLine(precisions: readonly string[] | undefined, features: readonly string[]): string {
+  if (!precisions) return "attention: unknown";
+  if (!precisions.includes("float32")) return "attention: composed of libtorch's operators (no AVX-512)";
+  return `attention: one kernel in float32${features.includes("avx512_bf16") ? " and bfloat16" : ", composed in bfloat16"}`;
 }
 
 function dataLine({ datasets }: Diagnosis): string {

@@ -194,18 +194,21 @@ describe("describe", () => {
     expect(text).toContain("works, linked to libtorch 2.6.0: /a/varidiff.node");
     expect(text).toContain("A CPU, x64, 2 cores (4 logical); 2 threads will be used");
     expect(text).toContain("3x3 convolutions: Winograd's in float32, libtorch's in bfloat16");
+    expect(text).toContain("attention: one kernel in float32, composed in bfloat16");
     expect(text).toContain("16.0 GB, 12.5 GB available");
     expect(text).toContain("mnist (/data/mnist)");
     expect(text).toContain("all is well");
   });
 
   it.each([
-    [["float32", "bfloat16"], "Winograd's in float32 and bfloat16"],
-    [[], "libtorch's (no AVX-512 for Winograd's)"],
-  ])("names the way of convolutions in %j", (winograd, way) => {
+    [["float32", "bfloat16"], "Winograd's in float32 and bfloat16", "one kernel in float32 and bfloat16"],
+    [[], "libtorch's (no AVX-512 for Winograd's)", "composed of libtorch's operators (no AVX-512)"],
+  ])("names the way of convolutions and attention where Winograd's are in %j", (winograd, way, attention) => {
     const says = { torch: "1.13.0", cuda: false, cudaDevices: 0, threads: 2, winograd };
-    const text = inWords({ ...healthy, bridge: { ...built("/a/varidiff.node"), says } });
+    const machine = { ...healthy.machine, features: ["avx2", "avx512f", "avx512_bf16"] };
+    const text = inWords({ ...healthy, machine, bridge: { ...built("/a/varidiff.node"), says } });
     expect(text).toContain(`3x3 convolutions: ${way}`);
+    expect(text).toContain(`attention: ${attention}`);
   });
 
   it("ends with the advice instead", () => {
