@@ -5,7 +5,7 @@
 import { parseArgs } from "node:util";
 import { cudaIndex } from "varidiff/torch";
 import { type BenchDevice, type Benchmark, type Both, machine, type Result } from "./benchmark.js";
-import { guidedStep } from "./guided-step.js";
+import { daedTrain } from "./daed-train.js";
 import { likelihood } from "./likelihood.js";
 import { memory } from "./memory.js";
 import { opOverhead } from "./op-overhead.js";
@@ -19,7 +19,7 @@ import { vcdTrain } from "./vcd-train.js";
 const benchmarks: Readonly<Record<string, Benchmark>> = {
   "op-overhead": opOverhead,
   "train-step": trainStep,
-  "guided-step": guidedStep,
+  "daed-train": daedTrain,
   "vcd-train": vcdTrain,
   sampling,
   likelihood,
@@ -29,7 +29,7 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
 };
 
 /** Those that can be run on a CUDA device too. */
-const onCuda = ["train-step", "guided-step", "vcd-train", "sampling", "likelihood"];
+const onCuda = ["train-step", "daed-train", "vcd-train", "sampling", "likelihood"];
 
 /** Ours, theirs and theirs over ours. */
 function cellsOf(both: Both | undefined, digits: number): string[] {
