@@ -16,6 +16,7 @@ const irrelevant: readonly string[] = [
   ...[
     "seed",
     "recompute",
+    "graph",
     "logEvery",
     "checkpointEvery",
     "keepCheckpoints",

@@ -45,6 +45,7 @@ const free: readonly string[] = [
     "steps",
     "minutes",
     "recompute",
+    "graph",
     "logEvery",
     "checkpointEvery",
     "keepCheckpoints",
