@@ -9,9 +9,9 @@ const vdm = (size: VdmSize) => (device: BenchDevice) =>
   new LikelihoodProblem(vdmOf(size), { script: "vdm_inference.py", batch: size.batch }, device);
 
 /** Two evaluations of the network an image: of the first step, and of one of the others. */
-const guided = (device: BenchDevice) =>
+const guided = (attentionResolutions: readonly number[]) => (device: BenchDevice) =>
   new LikelihoodProblem(
-    ddgmOf({ attentionResolutions: [14, 7] }),
+    ddgmOf({ attentionResolutions }),
     { script: "guided_inference.py", batch: 64 },
     device,
   );
@@ -21,7 +21,8 @@ export const likelihood = comparisonBenchmark({
     "likelihood/vdm-28x28": vdm(fashion),
     "likelihood/vdm-8": vdm(vdm8),
     "likelihood/vdm-32": vdm(vdm32),
-    "likelihood/guided-14,7": guided,
+    "likelihood/guided-14,7": guided([14, 7]),
+    "likelihood/guided-16,8": guided([16, 8]),
   },
   ...{ launches: ["eager"], halfSidesOnCuda: ["tuned"] },
   ...{ rounds: 5, warmUp: 1 },

@@ -25,9 +25,9 @@ const chainDraws: WalkDraws<ReturnType<typeof ddgmOf>> = (system, streams, walk)
   kept: tensor([...system.chain.respaced(`${walk.steps}`).timesteps], { dtype: "int64" }),
 });
 
-function guidedSampling(sampler: string, device: BenchDevice) {
+function guidedSampling(attentionResolutions: readonly number[], sampler: string, device: BenchDevice) {
   const walk = { script: "guided_inference.py", sampler, steps, batch: 64, draws: chainDraws };
-  return new SamplingProblem(ddgmOf({ attentionResolutions: [14, 7] }), walk, device);
+  return new SamplingProblem(ddgmOf({ attentionResolutions }), walk, device);
 }
 
 const coldDraws: WalkDraws<ReturnType<typeof vcdOf>> = ({ latentSize }, streams) => ({
@@ -53,7 +53,8 @@ export const sampling = comparisonBenchmark({
     ...rows("vdm-28x28", (...of) => vdmSampling(fashion, ...of)),
     ...rows("vdm-8", (...of) => vdmSampling(vdm8, ...of)),
     ...rows("vdm-32", (...of) => vdmSampling(vdm32, ...of)),
-    ...rows("guided-14,7", guidedSampling),
+    ...rows("guided-14,7", (...of) => guidedSampling([14, 7], ...of)),
+    ...rows("guided-16,8", (...of) => guidedSampling([16, 8], ...of)),
     "sampling/vcd/ancestral": vcdSampling,
   },
   ...{ launches: ["eager"], halfSidesOnCuda: ["tuned"] },
