@@ -65,30 +65,21 @@ function table(results: readonly Result[]): string {
     .join("\n");
 }
 
-/** What is wrong with what is asked for, in a line. */
-function problemWith(device: string, names: readonly string[]): string | undefined {
-  if (device !== "cpu" && device !== "cuda") return `expected --device cpu or cuda, got "${device}"`;
+/** @throws Error where there is no such device or benchmark, in a line */
+function checkRequest(device: string, names: readonly string[]): void {
+  if (device !== "cpu" && device !== "cuda")
+    throw new Error(`expected --device cpu or cuda, got "${device}"`);
   const known = device === "cuda" ? onCuda : Object.keys(benchmarks);
   const unknown = names.find((name) => !known.includes(name.split("/")[0] as string));
   if (unknown !== undefined)
-    return `expected names of benchmarks on ${device}, got "${unknown}": one of ${known.join(", ")}`;
-  try {
-    if (device === "cuda") cudaIndex(device);
-    return undefined;
-  } catch (error) {
-    return (error as Error).message;
-  }
+    throw new Error(
+      `expected names of benchmarks on ${device}, got "${unknown}": one of ${known.join(", ")}`,
+    );
+  if (device === "cuda") cudaIndex(device);
 }
 
-const { values, positionals } = parseArgs({
-  options: { json: { type: "boolean", default: false }, device: { type: "string", default: "cpu" } },
-  allowPositionals: true,
-});
-const all = values.device === "cuda" ? onCuda : Object.keys(benchmarks);
-const names = positionals.length > 0 ? positionals : all;
-const problem = problemWith(values.device, names);
-if (problem === undefined) {
-  const device = values.device as BenchDevice;
+/** Rows of all that is asked for. @throws Error where a name is that of no row */
+async function measured(names: readonly string[], device: BenchDevice): Promise<Result[]> {
   const results: Result[] = [];
   for (const name of names) {
     const found = await (benchmarks[name.split("/")[0] as string] as Benchmark)(
@@ -96,11 +87,25 @@ if (problem === undefined) {
       (row) => row === name || row.startsWith(`${name}/`),
       device,
     );
+    if (found.length === 0) throw new Error(`expected the beginning of a row's name, got "${name}"`);
     results.push(...found.map((measurement) => ({ ...measurement, machine: machine(device) })));
   }
+  return results;
+}
+
+try {
+  const { values, positionals } = parseArgs({
+    options: { json: { type: "boolean", default: false }, device: { type: "string", default: "cpu" } },
+    allowPositionals: true,
+  });
+  const device = values.device as BenchDevice;
+  const all = device === "cuda" ? onCuda : Object.keys(benchmarks);
+  const names = positionals.length > 0 ? positionals : all;
+  checkRequest(device, names);
+  const results = await measured(names, device);
   const text = values.json ? JSON.stringify(results, null, 2) : `${machine(device)}\n\n${table(results)}`;
   process.stdout.write(`${text}\n`);
-} else {
-  process.stderr.write(`${problem}\n`);
+} catch (error) {
+  process.stderr.write(`${(error as Error).message}\n`);
   process.exitCode = 1;
 }

@@ -46,6 +46,10 @@ export class CapturedStep {
     optimiser: AdamW,
     o: { readonly device: string; readonly graph?: StepGraph },
   ) {
+    if (!o.graph && !o.device.startsWith("cuda"))
+      throw new UserError(
+        `expected a CUDA device for train.graph on, got ${o.device}: set device cuda, or train.graph off`,
+      );
     this.#graph = o.graph ?? new CudaGraph(o.device);
     if (!isCapturable(model))
       throw new UserError(

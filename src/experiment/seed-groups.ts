@@ -2,6 +2,7 @@
 import type { Config } from "./config.js";
 import type { MetricsRecord } from "./journal.js";
 import type { Run } from "./run-folder.js";
+import { incidental } from "./trained.js";
 
 /** What a run is told apart by. */
 export interface GroupMember {
@@ -13,16 +14,8 @@ export interface GroupMember {
 /** The seed, and what does not change what is learned; where the data lie is told by their fingerprint. */
 const irrelevant: readonly string[] = [
   ...["data.path", "data.evaluationSplit", "evaluate", "sample", "device", "threads"],
-  ...[
-    "seed",
-    "recompute",
-    "graph",
-    "logEvery",
-    "checkpointEvery",
-    "keepCheckpoints",
-    "sampleEvery",
-    "evaluateEvery",
-  ].map((key) => `train.${key}`),
+  "train.seed",
+  ...incidental,
 ];
 
 /**

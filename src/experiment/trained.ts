@@ -32,6 +32,17 @@ export interface TrainedRequest {
   readonly overrides: readonly string[];
 }
 
+/** Keys of how a training goes about its steps, not of what it learns. */
+export const incidental: readonly string[] = [
+  "recompute",
+  "graph",
+  "logEvery",
+  "checkpointEvery",
+  "keepCheckpoints",
+  "sampleEvery",
+  "evaluateEvery",
+].map((key) => `train.${key}`);
+
 /** What may change once a run is trained; everything else is what was trained. */
 const free: readonly string[] = [
   "data.path",
@@ -41,17 +52,9 @@ const free: readonly string[] = [
   "precision",
   "device",
   "threads",
-  ...[
-    "steps",
-    "minutes",
-    "recompute",
-    "graph",
-    "logEvery",
-    "checkpointEvery",
-    "keepCheckpoints",
-    "sampleEvery",
-    "evaluateEvery",
-  ].map((key) => `train.${key}`),
+  "train.steps",
+  "train.minutes",
+  ...incidental,
   // How models of degradations are sampled from, and the deviation that their bound charges for.
   ...["latentMode", "clamp", "stepNoise", "startNoise"].map((key) => `model.${key}`),
 ];
