@@ -4,12 +4,11 @@
 // that only fewer products make them faster: Winograd's (see winograd.h). It is taken where it was measured to pay; everything
 // else goes to libtorch. Under autocast weights are transformed from float32, and their gradients come back as float32.
 #include <ATen/ATen.h>
-#include <ATen/autocast_mode.h>
-#include <torch/csrc/api/include/torch/version.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
+#include "autocast.h"
 #include "winograd.h"
 
 namespace varidiff {
@@ -20,8 +19,9 @@ using at::Tensor;
 using c10::optional;
 using winograd::Direction;
 
+/** Of x's type, also under autocast, or of the residual's where that is wider. */
 Tensor libtorchs(const Tensor& x, const Tensor& weight, const optional<Tensor>& bias, const optional<Tensor>& residual) {
-  const Tensor y = at::conv2d(x, weight, bias, 1, 1);
+  const Tensor y = at::conv2d(x, weight, bias, 1, 1).to(x.scalar_type());
   return residual ? y + *residual : y;
 }
 
@@ -34,16 +34,6 @@ constexpr int64_t kSmallestSide = 4;
 constexpr int64_t kLeastProducts = 512;
 
 Tensor channelsLast(const Tensor& x) { return x.contiguous(at::MemoryFormat::ChannelsLast); }
-
-/** The type that autocast computes convolutions on the CPU in, if it is on. */
-optional<at::ScalarType> autocastType() {
-#if TORCH_VERSION_MAJOR >= 2 && TORCH_VERSION_MINOR >= 4
-  if (at::autocast::is_autocast_enabled(at::kCPU)) return at::autocast::get_autocast_dtype(at::kCPU);
-#else
-  if (at::autocast::is_cpu_enabled()) return at::autocast::get_autocast_cpu_dtype();
-#endif
-  return c10::nullopt;
-}
 
 /** Calls `f` with a value of the C++ type that x is stored in: float or bfloat16. */
 template <typename F>
@@ -71,20 +61,31 @@ winograd::Shape shapeOf(const Tensor& x, const Tensor& weight, Direction directi
   return {x.size(0), x.size(2), x.size(3), weight.size(forward ? 1 : 0), weight.size(forward ? 0 : 1)};
 }
 
-/** `conv(x, weight) + bias + residual`, or for `Adjoint` its transpose in x; x is channels-last and has the type of the result. */
-Tensor convolve(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& residual, Direction direction) {
+/**
+ * `conv(x, weight) + bias + residual`, or for `Adjoint` its transpose in x, by products of numbers of `type`. x is channels-last, of
+ * that type or of float32; the result has the wider of the types of x and the residual.
+ */
+Tensor convolve(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& residual, Direction direction, at::ScalarType type) {
   const winograd::Shape n = shapeOf(x, weight, direction);
   const Tensor w = channelsLast(weight.to(at::kFloat)), b = bias.defined() ? bias.to(at::kFloat).contiguous() : bias;
-  const Tensor r = residual.defined() ? channelsLast(residual) : residual;
-  Tensor y = at::empty({n.images, n.out, n.height, n.width}, x.options(), at::MemoryFormat::ChannelsLast);
-  byStored(x, [&](auto type) {
-    using T = decltype(type);
+  const auto stored = residual.defined() ? at::promote_types(x.scalar_type(), residual.scalar_type()) : x.scalar_type();
+  const Tensor r = residual.defined() ? channelsLast(residual.to(stored)) : residual;
+  Tensor y = at::empty({n.images, n.out, n.height, n.width}, x.options().dtype(stored), at::MemoryFormat::ChannelsLast);
+  const auto run = [&](auto product, auto image, auto result) {
+    using T = decltype(product);
+    using X = decltype(image);
+    using Y = decltype(result);
     Tensor u = at::empty({winograd::transformedSize<T>(n.in, n.out)}, x.options().dtype(at::kInt));
     auto* units = reinterpret_cast<uint32_t*>(u.data_ptr<int32_t>());
     winograd::transformWeights<T>(w.data_ptr<float>(), w.size(1), w.size(0), direction, units);
-    winograd::convolve<T>(n, x.data_ptr<T>(), units, b.defined() ? b.data_ptr<float>() : nullptr,
-                          r.defined() ? r.data_ptr<T>() : nullptr, y.data_ptr<T>());
-  });
+    winograd::convolve<T>(n, x.data_ptr<X>(), units, b.defined() ? b.data_ptr<float>() : nullptr,
+                          r.defined() ? r.data_ptr<Y>() : nullptr, y.data_ptr<Y>());
+  };
+  using Half = c10::BFloat16;
+  if (type == at::kFloat) run(float{}, float{}, float{});
+  else if (x.scalar_type() == at::kFloat) run(Half{}, float{}, float{});
+  else if (stored == at::kFloat) run(Half{}, Half{}, float{});
+  else run(Half{}, Half{}, Half{});
   return y;
 }
 
@@ -96,7 +97,7 @@ class Convolution3x3 : public torch::autograd::Function<Convolution3x3> {
     const Tensor b = bias ? *bias : Tensor(), r = residual ? *residual : Tensor();
     context->save_for_backward({x, weight, b});
     context->saved_data["residual"] = r.defined();
-    return convolve(channelsLast(x), weight, b, r, Direction::Forward);
+    return convolve(channelsLast(x), weight, b, r, Direction::Forward, x.scalar_type());
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list grads) {
@@ -124,7 +125,7 @@ class Convolution3x3 : public torch::autograd::Function<Convolution3x3> {
       return {ofX, ofWeight, ofBias, ofResidual};
     }
     const Tensor dy = channelsLast(grads[0].to(x.scalar_type()));
-    if (wantsX) ofX = convolve(dy, weight, Tensor(), Tensor(), Direction::Adjoint);
+    if (wantsX) ofX = convolve(dy, weight, Tensor(), Tensor(), Direction::Adjoint, dy.scalar_type());
     if (wantsWeight) {
       const Tensor input = channelsLast(x);
       const auto options = x.options().dtype(at::kFloat);
@@ -150,13 +151,20 @@ Tensor convolution(const Tensor& x, const Tensor& weight, const optional<Tensor>
   TORCH_CHECK(weight.dim() == 4 && weight.size(2) == 3 && weight.size(3) == 3, "expected weight of shape [O, C, 3, 3], got ",
               weight.sizes());
 #ifdef VARIDIFF_WINOGRAD
-  const auto cast = autocastType();
+  const auto cast = autocastType(x);
   if (fits(x, weight, bias, cast)) {
-    const auto type = cast.value_or(x.scalar_type());
-    const bool together = residual && residual->scalar_type() == type;
     TORCH_CHECK(!residual || residual->sizes() == at::IntArrayRef({x.size(0), weight.size(0), x.size(2), x.size(3)}),
                 "expected a residual of the result's shape, got ", residual ? residual->sizes() : at::IntArrayRef{});
-    const Tensor y = Convolution3x3::apply(x.to(type), weight, bias, together ? residual : c10::nullopt);
+    const auto type = cast.value_or(x.scalar_type());
+    const bool together = residual && (residual->scalar_type() == type || residual->scalar_type() == at::kFloat);
+    const auto r = together ? residual : c10::nullopt;
+    Tensor y;
+    if (c10::GradMode::is_enabled()) {  // what is kept for the gradient is rounded
+      y = Convolution3x3::apply(x.to(type), weight, bias, r);
+      y = y.to(at::promote_types(x.scalar_type(), y.scalar_type()));
+    } else {
+      y = convolve(channelsLast(x), weight, bias.value_or(Tensor()), r.value_or(Tensor()), Direction::Forward, type);
+    }
     return residual && !together ? y + *residual : y;
   }
 #endif

@@ -88,8 +88,8 @@ struct Gradients {
 };
 
 /** All tiles of a row, each to a place of its own. */
-template <typename Transform, typename T>
-VARIDIFF_AVX512 void alongRow(const TileRow<T>& from, int64_t channel, const Places<T>& to) {
+template <typename Transform, typename X, typename T>
+VARIDIFF_AVX512 void alongRow(const TileRow<X>& from, int64_t channel, const Places<T>& to) {
   Transform transform(from, channel);
   const int64_t last = (from.width + 1) / 2 - 1;
   const int64_t stride = to.stride, step = to.tileStride;
@@ -104,8 +104,8 @@ VARIDIFF_AVX512 void alongRow(const TileRow<T>& from, int64_t channel, const Pla
 }
 
 /** All tiles of a row, two to a place. */
-template <typename Transform, typename T>
-VARIDIFF_AVX512 void alongRow(const TileRow<T>& from, int64_t channel, const PairPlaces& to) {
+template <typename Transform, typename X>
+VARIDIFF_AVX512 void alongRow(const TileRow<X>& from, int64_t channel, const PairPlaces& to) {
   Transform transform(from, channel);
   const int64_t last = (from.width + 1) / 2 - 1;
   const int64_t stride = to.stride, step = to.pairStride;
@@ -152,9 +152,9 @@ struct Outputs {
 
 }  // namespace
 
-template <typename T>
-VARIDIFF_AVX512 void transformOutputs(const float* m, int64_t stride, int64_t vectors, const TileRow<T>& at, int64_t channel,
-                                      const float* bias, const T* residual, T* y) {
+template <typename Y>
+VARIDIFF_AVX512 void transformOutputs(const float* m, int64_t stride, int64_t vectors, const TileRow<Y>& at, int64_t channel,
+                                      const float* bias, const Y* residual, Y* y) {
   const int64_t rows = at.height - 2 * at.tileRow >= 2 ? 2 : 1;
   for (int64_t t = 0; 2 * t < at.width; ++t) {
     const int64_t columns = at.width - 2 * t >= 2 ? 2 : 1;
@@ -187,18 +187,19 @@ VARIDIFF_AVX512 void addPositions(const TileRow<T>& from, float* sums) {
   }
 }
 
-// The four rows of both transforms, to either kind of places.
-#define VARIDIFF_ROWS(NAME, TRANSFORM, T, PLACES)                                                    \
-  template <>                                                                                        \
-  void NAME<T>(int f, const TileRow<T>& from, int64_t channel, const PLACES& to) {                   \
-    switch (f) {                                                                                     \
-      case 0: return alongRow<TRANSFORM<0, T>>(from, channel, to);                                   \
-      case 1: return alongRow<TRANSFORM<1, T>>(from, channel, to);                                   \
-      case 2: return alongRow<TRANSFORM<2, T>>(from, channel, to);                                   \
-      default: return alongRow<TRANSFORM<3, T>>(from, channel, to);                                  \
-    }                                                                                                \
+// The four rows of both transforms, of images stored as X, to either kind of places.
+#define VARIDIFF_ROWS(NAME, TRANSFORM, X, PLACES)                                      \
+  template <>                                                                          \
+  void NAME(int f, const TileRow<X>& from, int64_t channel, const PLACES& to) {        \
+    switch (f) {                                                                       \
+      case 0: return alongRow<TRANSFORM<0, X>>(from, channel, to);                     \
+      case 1: return alongRow<TRANSFORM<1, X>>(from, channel, to);                     \
+      case 2: return alongRow<TRANSFORM<2, X>>(from, channel, to);                     \
+      default: return alongRow<TRANSFORM<3, X>>(from, channel, to);                    \
+    }                                                                                  \
   }
 VARIDIFF_ROWS(transformInputs, Inputs, float, Places<float>)
+VARIDIFF_ROWS(transformInputs, Inputs, float, Places<c10::BFloat16>)
 VARIDIFF_ROWS(transformInputs, Inputs, c10::BFloat16, Places<c10::BFloat16>)
 VARIDIFF_ROWS(transformInputs, Inputs, c10::BFloat16, PairPlaces)
 VARIDIFF_ROWS(transformGradients, Gradients, float, Places<float>)

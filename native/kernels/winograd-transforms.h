@@ -32,8 +32,8 @@ struct TileRow {
 };
 
 /** Row f of B^T d B for 16 channels from `channel`. */
-template <typename T>
-void transformInputs(int f, const TileRow<T>& from, int64_t channel, const Places<T>& to);
+template <typename T, typename X>
+void transformInputs(int f, const TileRow<X>& from, int64_t channel, const Places<T>& to);
 template <typename T>
 void transformInputs(int f, const TileRow<T>& from, int64_t channel, const PairPlaces& to);
 
@@ -51,9 +51,9 @@ VARIDIFF_AVX512 void addPositions(const TileRow<T>& from, float* sums);
  * `y = A^T M A + bias + residual` for a row of tiles and `vectors` x 16 channels from `channel` on. M of tile t and product f is at
  * `m + f * stride + t * 16 vectors`. `bias` `[channels]` and `residual` (an image, as `y`) may be null.
  */
-template <typename T>
-VARIDIFF_AVX512 void transformOutputs(const float* m, int64_t stride, int64_t vectors, const TileRow<T>& at, int64_t channel, const float* bias,
-                      const T* residual, T* y);
+template <typename Y>
+VARIDIFF_AVX512 void transformOutputs(const float* m, int64_t stride, int64_t vectors, const TileRow<Y>& at, int64_t channel, const float* bias,
+                      const Y* residual, Y* y);
 
 }  // namespace varidiff::winograd
 

@@ -54,16 +54,16 @@ TileRow<T> rowAt(const T* images, const Shape& shape, int64_t channels, int64_t 
   return {images + image * shape.height * shape.width * channels, shape.height, shape.width, channels, row % shape.tileRows()};
 }
 
-template <typename T>
-void convolveBlock(const Shape& shape, const T* x, const uint32_t* u, const float* bias, const T* residual, T* y, int64_t begin,
+template <typename T, typename X, typename Y>
+void convolveBlock(const Shape& shape, const X* x, const uint32_t* u, const float* bias, const Y* residual, Y* y, int64_t begin,
                    int64_t end, T* v, float* m) {
   const int64_t columns = shape.tileColumns(), tiles = (end - begin) * columns, steps = shape.in / kStep<T>;
   const int64_t vStride = tiles * shape.in + kPad * kStep<T>, vectors = shape.out / kLanes;
   for (int64_t row = begin; row < end; ++row) {
-    const TileRow<T> from = rowAt(x, shape, shape.in, row);
+    const TileRow<X> from = rowAt(x, shape, shape.in, row);
     for (int f = 0; f < 4; ++f)
       for (int64_t c = 0; c < shape.in; c += kLanes)
-        transformInputs<T>(f, from, c, Places<T>{v + 4 * f * vStride + (row - begin) * columns * shape.in + c, vStride, shape.in});
+        transformInputs(f, from, c, Places<T>{v + 4 * f * vStride + (row - begin) * columns * shape.in + c, vStride, shape.in});
   }
   for (int64_t begun = 0; begun < vectors; begun += kPanel) {
     const Panel panel = panelAt(shape.out, begun);
@@ -72,9 +72,9 @@ void convolveBlock(const Shape& shape, const T* x, const uint32_t* u, const floa
       product<T>({reinterpret_cast<const uint32_t*>(v + f * vStride), steps, 1},
                  u + (f * shape.out + panel.begin * kLanes) * steps, m + f * mStride, width, tiles, panel.vectors, steps);
     for (int64_t row = begin; row < end; ++row) {
-      const TileRow<T> at = rowAt<T>(y, shape, shape.out, row);
+      const TileRow<Y> at = rowAt<Y>(y, shape, shape.out, row);
       const int64_t image = at.image - y;
-      transformOutputs<T>(m + (row - begin) * columns * width, mStride, panel.vectors, at, panel.begin * kLanes, bias,
+      transformOutputs(m + (row - begin) * columns * width, mStride, panel.vectors, at, panel.begin * kLanes, bias,
                           residual ? residual + image : nullptr, y + image);
     }
   }
@@ -102,11 +102,11 @@ void gradientsOfBlock(const Shape& shape, const T* x, const T* dy, int64_t begin
     for (int64_t row = 0; row < rows; ++row) {
       const TileRow<T> input = rowAt(x, shape, shape.in, begin + row), gradient = rowAt(dy, shape, shape.out, begin + row);
       for (int64_t c = 0; c < shape.in; c += kLanes)
-        transformInputs<T>(f, input, c, placesOf<T>(v + c * slots, vStride, kLanes, row, rows, columns));
+        transformInputs(f, input, c, placesOf<T>(v + c * slots, vStride, kLanes, row, rows, columns));
       for (int64_t k = 0; k < shape.out; k += kLanes) {
         const Panel panel = panelAt(shape.out, k / kLanes);
         uint32_t* to = d + panel.begin * kLanes * slots + k - panel.begin * kLanes;
-        transformGradients<T>(f, gradient, k, placesOf<T>(to, dStride, panel.vectors * kLanes, row, rows, columns));
+        transformGradients(f, gradient, k, placesOf<T>(to, dStride, panel.vectors * kLanes, row, rows, columns));
       }
     }
     for (int g = 0; g < 4; ++g)
@@ -136,15 +136,15 @@ void transformWeights(const float* weights, int64_t in, int64_t out, Direction d
   });
 }
 
-template <typename T>
-void convolve(const Shape& shape, const T* x, const uint32_t* u, const float* bias, const T* residual, T* y) {
+template <typename T, typename X, typename Y>
+void convolve(const Shape& shape, const X* x, const uint32_t* u, const float* bias, const Y* residual, Y* y) {
   const Blocks blocks(shape, 16 * (shape.in * sizeof(T) + std::min(shape.out, kPanel * kLanes) * sizeof(float)));
   at::parallel_for(0, blocks.count(), 1, [&](int64_t first, int64_t last) {
     const int64_t tiles = blocks.rows * shape.tileColumns();
     const Scratch<T> v(16 * (tiles * shape.in + kPad * kStep<T>));
     const Scratch<float> m(16 * (tiles * kPanel * kLanes + kPad));
     for (int64_t b = first; b < last; ++b)
-      convolveBlock(shape, x, u, bias, residual, y, b * blocks.rows, std::min(blocks.total, (b + 1) * blocks.rows), v.data(), m.data());
+      convolveBlock<T>(shape, x, u, bias, residual, y, b * blocks.rows, std::min(blocks.total, (b + 1) * blocks.rows), v.data(), m.data());
   });
 }
 
@@ -189,6 +189,8 @@ template void transformWeights<float>(const float*, int64_t, int64_t, Direction,
 template void transformWeights<BFloat16>(const float*, int64_t, int64_t, Direction, uint32_t*);
 template void convolve<float>(const Shape&, const float*, const uint32_t*, const float*, const float*, float*);
 template void convolve<BFloat16>(const Shape&, const BFloat16*, const uint32_t*, const float*, const BFloat16*, BFloat16*);
+template void convolve<BFloat16>(const Shape&, const BFloat16*, const uint32_t*, const float*, const float*, float*);
+template void convolve<BFloat16>(const Shape&, const float*, const uint32_t*, const float*, const float*, float*);
 template void gradients<float>(const Shape&, const float*, const float*, float*, float*);
 template void gradients<BFloat16>(const Shape&, const BFloat16*, const BFloat16*, float*, float*);
 

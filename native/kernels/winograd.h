@@ -47,9 +47,9 @@ int64_t transformedSize(int64_t in, int64_t out);
 template <typename T>
 void transformWeights(const float* weights, int64_t in, int64_t out, Direction direction, uint32_t* u);
 
-/** `y = conv(x) + bias + residual`; bias and residual may be null. */
-template <typename T>
-void convolve(const Shape& shape, const T* x, const uint32_t* u, const float* bias, const T* residual, T* y);
+/** `y = conv(x) + bias + residual` by products of T; bias and residual may be null. Images may be stored wider, as X and Y. */
+template <typename T, typename X, typename Y>
+void convolve(const Shape& shape, const X* x, const uint32_t* u, const float* bias, const Y* residual, Y* y);
 
 /** `weights` `[out, 3, 3, in]` and `bias` `[out]` (or null): the gradients where that of y is `dy`. */
 template <typename T>

@@ -8,6 +8,11 @@ export interface Pass {
   readonly dropout?: DropoutKeys;
   /** The precision of convolutions and matrix products; weights and likelihoods stay as they are. Default `float32`. */
   readonly precision?: FloatDtype;
+  /**
+   * What feature maps are stored in where `precision` is half: `half`, the default, or `float32`, so that sums over blocks, and
+   * what is normalised of them, are rounded inside products alone. For passes without gradients.
+   */
+  readonly maps?: "half" | "float32";
   readonly recompute?: Recompute;
 }
 

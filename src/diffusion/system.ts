@@ -1,6 +1,6 @@
 /** What every system is, whatever its forward process: trained, evaluated and sampled through these interfaces. */
 import type { Module } from "../nn/index.js";
-import type { Shape, Streams, Tensor } from "../torch/index.js";
+import type { FloatDtype, Shape, Streams, Tensor } from "../torch/index.js";
 import type { GaussianChain } from "./chain/gaussian-chain.js";
 import type { StartFitting } from "./cold/start/start.js";
 import type { Pass } from "./denoiser.js";
@@ -139,6 +139,8 @@ export interface BoundedLikelihood {
   readonly steps?: number;
   /** Noise within the bins of pixels, where the bound needs it; `none`, the default. */
   readonly dequantisation?: string;
+  /** What the bound is computed in, where that is not for the pass to choose. */
+  readonly boundPrecision?: FloatDtype;
   /** One Monte-Carlo draw of every term, nats per image. */
   bound(batch: Batch, context: BoundContext): Bound;
 }

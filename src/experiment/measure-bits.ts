@@ -38,9 +38,12 @@ export async function bitsMeasurement(trained: Trained, request: MeasureRequest)
   const subject = await subjectOf(trained, request, {
     metric: "bpd",
     dequantisation: system.dequantisation ?? "none",
+    precision: system.boundPrecision,
   });
   const { name, facts, machine, passes, steps, words } = subject;
-  const work = boundWork({ ...subject, system, atOnce: imagesAtOnce(trained) });
+  // The maps of a bound may be float32 in any precision.
+  const atOnce = imagesAtOnce({ ...trained, machine: { ...trained.machine, precision: "float32" } });
+  const work = boundWork({ ...subject, system, atOnce });
   return {
     ...{ name, facts, machine },
     pieces: work.pieces,

@@ -33,7 +33,7 @@ export interface Peculiar {
   readonly metric: string;
   readonly dequantisation: string;
   /** Where it is not the machine's. */
-  readonly precision?: FloatDtype;
+  readonly precision?: FloatDtype | undefined;
   /** Independent draws of every image, where they are not the passes of the bound. */
   readonly draws?: number;
   /** What else the numbers depend on. */

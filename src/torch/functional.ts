@@ -30,7 +30,8 @@ export interface Conv2dOptions {
 
 /**
  * Cross-correlation of `x` `[B, C, H, W]` with `weight` `[O, C, kh, kw]`, plus `bias` `[O]` and `residual`. Kernels of 3x3 with
- * stride 1 and padding 1 take Winograd's way where the CPU and the numbers of channels allow it.
+ * stride 1 and padding 1 take Winograd's way where the CPU and the numbers of channels allow it; under `autocast` they give a
+ * float32 `x` a float32 result, of rounded products.
  */
 export function conv2d(x: Tensor, weight: Tensor, bias: Tensor | null, options: Conv2dOptions = {}): Tensor {
   const { stride = 1, padding = 0, residual } = options;

@@ -1,5 +1,6 @@
 /** Inverse heat dissipation's bound against golden/vcd/ihdm, and what a bound of bytes must be. */
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
+import type { Pass } from "../../src/diffusion/denoiser.js";
 import { DegradedImages, HeatBlur, hasBound } from "../../src/diffusion/index.js";
 import { isHeat } from "../../src/systems/heat.js";
 import { HeatDissipation } from "../../src/systems/index.js";
@@ -64,6 +65,16 @@ describe("the bound of bytes", async () => {
   const batch = { pixels: fromTypedArray(bytes, [4, 1, 12, 12]) };
   const draw = (seed: number) =>
     scope(() => noGrad(() => system.bound(batch, { streams: new Streams(seed), pass: {} })));
+
+  test("is computed in float32 whatever the precision of the pass", () => {
+    const seen = vi.spyOn(system.network, "forward");
+    scope(() =>
+      noGrad(() => system.bound(batch, { streams: new Streams(0), pass: { precision: "bfloat16" } })),
+    );
+    expect(seen.mock.calls.map((call) => (call.at(-1) as Pass).precision)).toEqual(["float32", "float32"]);
+    expect(system.boundPrecision).toBe("float32");
+    seen.mockRestore();
+  });
 
   test("draws K - 1 times the term of one level, all levels alike", () => {
     // Of many draws the mean of the diffusion term is that of K - 1 times a level's, each level alike.

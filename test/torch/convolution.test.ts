@@ -6,6 +6,7 @@ import {
   type FloatDtype,
   Generator,
   grad,
+  noGrad,
   ones,
   operator,
   randn,
@@ -49,8 +50,8 @@ function mapInputs(inputs: Inputs, f: (t: Tensor) => Tensor): Inputs {
   return { x: f(inputs.x), weight: f(inputs.weight), bias: f(inputs.bias), residual: f(inputs.residual) };
 }
 
-const leavesOf = (inputs: Inputs, dtype: FloatDtype) =>
-  mapInputs(inputs, (t) => t.to(dtype).detach().clone("preserve").requireGrad());
+const leaf = (t: Tensor) => t.detach().clone("preserve").requireGrad();
+const leavesOf = (inputs: Inputs, dtype: FloatDtype) => mapInputs(inputs, (t) => leaf(t.to(dtype)));
 
 type Run = (inputs: Inputs) => Tensor;
 const ours: Run = ({ x, weight, bias, residual }) => conv2d(x, weight, bias, { padding: 1, residual });
@@ -112,7 +113,9 @@ test("under autocast images are rounded to bfloat16, and weights and their gradi
   const inputs = draw(size);
   const cotangent = draw(size, 2).residual;
   const run: Run = (at) =>
-    autocast({ dtype: "bfloat16" }, () => ours({ ...at, residual: at.residual.to("bfloat16") }));
+    autocast({ dtype: "bfloat16" }, () =>
+      ours({ ...at, x: at.x.to("bfloat16"), residual: at.residual.to("bfloat16") }),
+    );
   const found = all(run, leavesOf(inputs, "float32"), cotangent);
   expect(found.map(({ dtype }) => dtype)).toEqual(["bfloat16", "float32", "float32", "float32", "float32"]);
   const exact = all(reference, leavesOf(inputs, "float64"), cotangent);
@@ -122,18 +125,68 @@ test("under autocast images are rounded to bfloat16, and weights and their gradi
   });
   // The sum that the bias gets is never rounded: 128 numbers of 8 bits in float32.
   expect(distance(found[3] as Tensor, exact[3] as Tensor)).toBeLessThan(1e-6);
+});
 
-  const wide = autocast({ dtype: "bfloat16" }, () => ours(mapInputs(inputs, (t) => t.to("float32"))));
-  expect(wide.dtype).toBe("float32"); // as a sum of a bfloat16 and a float32 tensor is
+describe("what is wider than the products is not rounded to them", () => {
+  // Whole numbers from -2 to 2 and kernels of -4, 0 and 4: transformed (to at most 8 in x and 9 of the kernel) they are exact in
+  // bfloat16, and so are sums of products in float32. What they are added to has 12 bits behind the point.
+  const generator = new Generator({ seed: 7 });
+  const whole = (shape: readonly number[], most: number) =>
+    randn(shape, generator).round().clamp(-most, most).to("float64");
+  const inputs: Inputs = {
+    x: whole([2, 32, 6, 7], 2).clone("channelsLast"),
+    weight: whole([48, 32, 3, 3], 1).mul(4).clone("channelsLast"),
+    bias: whole([48], 9),
+    residual: whole([2, 48, 6, 7], 9)
+      .mul(1 + 2 ** -12)
+      .clone("channelsLast"),
+  };
+  const exact = reference(inputs).toArray();
+  const under = (run: Run, at: Inputs) => autocast({ dtype: "bfloat16" }, () => run(at));
+  const single = mapInputs(inputs, (t) => t.to("float32"));
+
+  test.each([
+    ["images of float32", single],
+    ["images of bfloat16, a residual of float32", { ...single, x: single.x.to("bfloat16") }],
+  ])("%s", (_, at) => {
+    const found = noGrad(() => under(ours, at));
+    expect(found.dtype).toBe("float32");
+    expect(found.toArray()).toEqual(exact);
+    const recorded = all((leaves) => under(ours, leaves), mapInputs(at, leaf), ones([2, 48, 6, 7]));
+    expect(recorded.map(({ dtype }) => dtype)).toEqual([
+      "float32",
+      at.x.dtype,
+      "float32",
+      "float32",
+      "float32",
+    ]);
+    expect((recorded[0] as Tensor).toArray()).toEqual(exact);
+  });
+
+  test("images of float32 and a residual of bfloat16", () => {
+    const residual = single.residual.to("bfloat16");
+    const expected = reference({ ...inputs, residual: residual.to("float64") }).toArray();
+    const found = noGrad(() => under(ours, { ...single, residual }));
+    expect(found.dtype).toBe("float32");
+    expect(found.toArray()).toEqual(expected);
+  });
+
+  test("what the kernels do not take has the same type", () => {
+    const { x, weight, bias } = mapInputs(draw([2, 16, 6, 6, 3]), (t) => t.to("float32"));
+    const plain = (image: Tensor) =>
+      autocast({ dtype: "bfloat16" }, () => conv2d(image, weight, bias, { padding: 1 }));
+    expect(plain(x).dtype).toBe("float32");
+    expect(plain(x.to("bfloat16")).dtype).toBe("bfloat16");
+  });
 });
 
 test("gradients of one input alone, and none where none is wanted", () => {
   const inputs = mapInputs(draw([1, 16, 4, 4, 32]), (t) => t.to("float32"));
   for (const name of names) {
-    const leaf = inputs[name].detach().clone("preserve").requireGrad();
-    const one = { ...inputs, [name]: leaf };
-    const [found] = grad([ours(one).square().sum()], [leaf]) as [Tensor];
-    const [expected] = grad([reference(one).square().sum()], [leaf]) as [Tensor];
+    const at = leaf(inputs[name]);
+    const one = { ...inputs, [name]: at };
+    const [found] = grad([ours(one).square().sum()], [at]) as [Tensor];
+    const [expected] = grad([reference(one).square().sum()], [at]) as [Tensor];
     expect(distance(found, expected)).toBeLessThan(1e-6);
   }
   expect(ours(inputs).requiresGrad).toBe(false);
