@@ -1,9 +1,9 @@
 // Reverse-mode differentiation, and the modes that surround it.
 #include "core.h"
+#include "torch-at-least.h"
 
 #include <ATen/autocast_mode.h>
 #include <c10/core/GradMode.h>
-#include <torch/csrc/api/include/torch/version.h>
 #include <torch/csrc/autograd/autograd.h>
 
 namespace varidiff {
@@ -53,30 +53,46 @@ napi_value setGradMode(napi_env env, Arguments& a) {
 
 napi_value gradMode(napi_env env, Arguments&) { return toBoolean(env, c10::GradMode::is_enabled()); }
 
-/** setAutocast("cpu" | "cuda", enabled, dtype) -> whether it was enabled; ending it forgets the cached casts. */
+/** The type that autocast computes in, or null where it is off. */
+napi_value autocastNow(napi_env env, bool cuda) {
+  bool enabled;
+  at::ScalarType type;
+#if VARIDIFF_TORCH_AT_LEAST(2, 4)
+  const auto device = cuda ? at::kCUDA : at::kCPU;
+  enabled = at::autocast::is_autocast_enabled(device);
+  type = at::autocast::get_autocast_dtype(device);
+#else
+  enabled = cuda ? at::autocast::is_enabled() : at::autocast::is_cpu_enabled();
+  type = cuda ? at::autocast::get_autocast_gpu_dtype() : at::autocast::get_autocast_cpu_dtype();
+#endif
+  napi_value none;
+  check(env, napi_get_null(env, &none));
+  return enabled ? toNumber(env, static_cast<double>(type)) : none;
+}
+
+/** setAutocast("cpu" | "cuda", dtype | null) -> what it was; weights that were cast for another dtype, or for none, are forgotten. */
 napi_value setAutocast(napi_env env, Arguments& a) {
   const bool cuda = stringOf(env, a[0]) != "cpu";
-  const bool enabled = booleanOf(env, a[1]);
-  const auto type = static_cast<at::ScalarType>(integerOf(env, a[2]));
-  bool before;
-#if TORCH_VERSION_MAJOR >= 2 && TORCH_VERSION_MINOR >= 4
-  const auto device = cuda ? at::kCUDA : at::kCPU;
-  before = at::autocast::is_autocast_enabled(device);
-  at::autocast::set_autocast_dtype(device, type);
-  at::autocast::set_autocast_enabled(device, enabled);
+  const bool enabled = !isNullish(env, a[1]);
+  const napi_value before = autocastNow(env, cuda);
+  const bool same = enabled && !isNullish(env, before) && integerOf(env, before) == integerOf(env, a[1]);
+  if (enabled) {
+    const auto type = static_cast<at::ScalarType>(integerOf(env, a[1]));
+#if VARIDIFF_TORCH_AT_LEAST(2, 4)
+    at::autocast::set_autocast_dtype(cuda ? at::kCUDA : at::kCPU, type);
 #else
-  if (cuda) {
-    before = at::autocast::is_enabled();
-    at::autocast::set_autocast_gpu_dtype(type);
-    at::autocast::set_enabled(enabled);
-  } else {
-    before = at::autocast::is_cpu_enabled();
-    at::autocast::set_autocast_cpu_dtype(type);
-    at::autocast::set_cpu_enabled(enabled);
-  }
+    if (cuda) at::autocast::set_autocast_gpu_dtype(type);
+    else at::autocast::set_autocast_cpu_dtype(type);
 #endif
-  if (!enabled) at::autocast::clear_cache();
-  return toBoolean(env, before);
+  }
+#if VARIDIFF_TORCH_AT_LEAST(2, 4)
+  at::autocast::set_autocast_enabled(cuda ? at::kCUDA : at::kCPU, enabled);
+#else
+  if (cuda) at::autocast::set_enabled(enabled);
+  else at::autocast::set_cpu_enabled(enabled);
+#endif
+  if (!same) at::autocast::clear_cache();
+  return before;
 }
 
 }  // namespace

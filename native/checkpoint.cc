@@ -67,12 +67,7 @@ struct Recompute : Node {
 
   Recompute(napi_env env, napi_value run) : env_(env) { check(env, napi_create_reference(env, run, 1, &run_)); }
 
-  ~Recompute() override {
-    const auto home = home_.lock();
-    if (!home) return;
-    const std::lock_guard<std::mutex> lock(home->mutex);
-    home->references.push_back(run_);
-  }
+  ~Recompute() override { abandon(); }
 
   variable_list apply(variable_list&&) override {
     if (c10::GradMode::is_enabled())
@@ -82,6 +77,7 @@ struct Recompute : Node {
     if (std::this_thread::get_id() != thread_)
       throw std::runtime_error("expected backward() of a checkpointed segment on the thread that made it");
 
+    if (run_ == nullptr) throw std::runtime_error("backward() has freed this checkpointed segment: give it retainGraph to come again");
     const variable_list reached = std::move(*gradients);
     const auto stash = makeNode<Stash>();
     variable_list entries;
@@ -104,6 +100,7 @@ struct Recompute : Node {
 
   void release_variables() override {
     for (SavedVariable& input : inputs) input.reset_data();
+    abandon(); // what the segment closes over may be what this node hangs on
   }
   std::string name() const override { return "Recompute"; }
 
@@ -128,12 +125,21 @@ struct Recompute : Node {
       check(env_, napi_get_global(env_, &global));
       check(env_, napi_call_function(env_, global, function, 1, &argument, &result));
       const variable_list outputs = tensorsOf(env_, result);
-      // What they keep alive ends with this node, not with the scope that backward is called in.
+      // Handles of their own, see checkpoint.ts: what they keep alive ends with this node.
       eachItem(env_, result, [&](napi_value item) { disposeHandle(env_, item); });
       return outputs;
     } catch (const Pending&) { // libtorch passes only exceptions of the standard library on to the caller of backward
       throw std::runtime_error("a checkpointed segment could not be computed again");
     }
+  }
+
+  /** Lets go of the segment. */
+  void abandon() {
+    const auto home = home_.lock();
+    if (!home || run_ == nullptr) return;
+    const std::lock_guard<std::mutex> lock(home->mutex);
+    home->references.push_back(run_);
+    run_ = nullptr;
   }
 
   napi_env env_;
@@ -161,7 +167,8 @@ napi_value checkpoint(napi_env env, Arguments& a) {
   std::vector<napi_value> items;
   for (const at::Tensor& output : tensorsOf(env, a[1])) {
     at::Tensor result = output.detach();
-    torch::autograd::set_history(result, stash);
+    if (torch::autograd::isDifferentiableType(result.scalar_type())) torch::autograd::set_history(result, stash);
+    else stash->add_input_metadata(Node::undefined_input());
     items.push_back(wrap(env, result));
   }
   return array(env, items);

@@ -32,7 +32,7 @@ struct GeneratorHandle : Handle {
 /** A JavaScript exception that is already pending: unwinds to the guard. */
 struct Pending {};
 
-/** A mistake in how the bridge was called: becomes a TypeError. */
+/** A mistake in how the bridge was called: becomes an Error of the code ERR_VARIDIFF_ARGUMENT. */
 struct Misuse : std::runtime_error {
   using std::runtime_error::runtime_error;
 };

@@ -97,6 +97,9 @@ napi_value dispose(napi_env env, Arguments& a) {
   return undefined(env);
 }
 
+/** share(tensor): another handle of the same tensor. */
+napi_value share(napi_env env, Arguments& a) { return wrap(env, tensorOf(env, a[0])); }
+
 napi_value disposed(napi_env env, Arguments&) { return emptyHandle(env); }
 
 /** countMemory(on): whether the collector is told of the memory of tensors made from here on. */
@@ -148,6 +151,7 @@ void defineTensor(napi_env env, napi_value exports) {
   define<text>(env, exports, "describe");
   define<dispose>(env, exports, "dispose");
   define<disposed>(env, exports, "disposedHandle");
+  define<share>(env, exports, "share");
   define<countMemory>(env, exports, "countMemory");
   define<live>(env, exports, "liveTensors");
   define<mapFile>(env, exports, "mapFile");

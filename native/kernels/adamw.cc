@@ -5,6 +5,7 @@
 //   ema += (1 - rate) (p - ema)
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <torch/csrc/autograd/variable.h>
 #include <torch/library.h>
 
 #include <cmath>
@@ -71,6 +72,8 @@ void adamw(TensorList params, TensorList grads, TensorList first, TensorList sec
     const Tensor &p = params[i], &m = first[i], &v = second[i], &e = averages[i];
     TORCH_CHECK(p.sizes() == grads[i].sizes() && p.sizes() == m.sizes() && p.sizes() == v.sizes() && p.sizes() == e.sizes(),
                 "expected one shape for a parameter, its gradient, moments and average, got ", p.sizes(), " and ", grads[i].sizes());
+    TORCH_CHECK(p.device() == grads[i].device() && p.device() == m.device() && p.device() == v.device() && p.device() == e.device(),
+                "expected one device for a parameter, its gradient, moments and average");
     TORCH_CHECK(p.scalar_type() == m.scalar_type() && p.scalar_type() == v.scalar_type() && p.scalar_type() == e.scalar_type(),
                 "expected one dtype for a parameter, its moments and average");
     Constants<double> k = shared;
@@ -88,6 +91,8 @@ void adamw(TensorList params, TensorList grads, TensorList first, TensorList sec
       const auto f = [](double x) { return static_cast<float>(x); };
       onCpu<float>(p, g, m, v, e, {f(k.lr), f(k.b1), f(k.b2), f(k.eps), f(k.decay), f(k.correct1), f(k.correct2), f(k.ema), f(k.scale)});
     } else TORCH_CHECK(false, "expected float32 or float64 parameters, got ", p.scalar_type());
+    // A graph that was made before this step is refused, as after any other change in place.
+    for (const Tensor& changed : {p, m, v, e}) torch::autograd::impl::bump_version(changed);
   }
 }
 

@@ -36,7 +36,10 @@ Layout layoutOf(const Tensor& qkv, int64_t heads, bool headsFirst) {
 /** ATen's operators write their scores out: about as many at a time, so that some stay in the cache between two products. */
 constexpr int64_t ScoresAtATime = int64_t{1} << 20;
 
-/** The same in ATen's operators: differentiable as often as wanted, on any device. The softmax is taken in float32 or better. */
+/**
+ * The same in ATen's operators, of qkv's type: differentiable as often as wanted, on any device. The softmax is taken in float32 or
+ * better.
+ */
 Tensor reference(const Tensor& qkv, int64_t heads, bool headsFirst) {
   const Layout n = layoutOf(qkv, heads, headsFirst);
   const auto wide = qkv.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
@@ -45,7 +48,8 @@ Tensor reference(const Tensor& qkv, int64_t heads, bool headsFirst) {
     const Tensor parts = headsFirst ? some.reshape({-1, n.length, heads, 3, n.features}).permute({3, 0, 2, 1, 4})
                                     : some.reshape({-1, n.length, 3, heads, n.features}).permute({2, 0, 3, 1, 4});
     const Tensor scores = at::matmul(parts[0], parts[1].transpose(-2, -1)).to(wide) * scale;
-    return at::matmul(at::softmax(scores, -1).to(some.scalar_type()), parts[2]).transpose(1, 2).reshape({-1, n.length, heads * n.features});
+    const Tensor out = at::matmul(at::softmax(scores, -1).to(some.scalar_type()), parts[2]).to(some.scalar_type());
+    return out.transpose(1, 2).reshape({-1, n.length, heads * n.features});
   };
   if (!qkv.device().is_cpu()) return attended(qkv);
   std::vector<Tensor> results;

@@ -3,13 +3,14 @@
 
 #include <ATen/ATen.h>
 #include <ATen/autocast_mode.h>
-#include <torch/csrc/api/include/torch/version.h>
+
+#include "../torch-at-least.h"
 
 namespace varidiff {
 
 /** The type that convolutions and matrix products of x are computed in where autocast is on for its device. */
 inline c10::optional<at::ScalarType> autocastType(const at::Tensor& x) {
-#if TORCH_VERSION_MAJOR >= 2 && TORCH_VERSION_MINOR >= 4
+#if VARIDIFF_TORCH_AT_LEAST(2, 4)
   const auto device = x.device().type();
   if (at::autocast::is_autocast_enabled(device)) return at::autocast::get_autocast_dtype(device);
 #else

@@ -9,6 +9,7 @@
 #include <torch/library.h>
 
 #include "autocast.h"
+#include "differentiable.h"
 #include "winograd.h"
 
 namespace varidiff {
@@ -19,9 +20,15 @@ using at::Tensor;
 using c10::optional;
 using winograd::Direction;
 
+void checkResidual(const optional<Tensor>& residual, at::IntArrayRef sizes) {
+  TORCH_CHECK(!residual || residual->sizes() == sizes, "expected a residual of the result's shape ", sizes, ", got ",
+              residual ? residual->sizes() : at::IntArrayRef{});
+}
+
 /** Of x's type, also under autocast, or of the residual's where that is wider. */
 Tensor libtorchs(const Tensor& x, const Tensor& weight, const optional<Tensor>& bias, const optional<Tensor>& residual) {
   const Tensor y = at::conv2d(x, weight, bias, 1, 1).to(x.scalar_type());
+  checkResidual(residual, y.sizes());
   return residual ? y + *residual : y;
 }
 
@@ -47,13 +54,17 @@ bool isSupported(at::ScalarType type) {
 }
 
 /** Whether the Winograd kernels take a convolution of x; with `cast`, float32 inputs are cast to that type. */
-bool fits(const Tensor& x, const Tensor& weight, const optional<Tensor>& bias, optional<at::ScalarType> cast) {
+bool fits(const Tensor& x, const Tensor& weight, const optional<Tensor>& bias, const optional<Tensor>& residual,
+          optional<at::ScalarType> cast) {
   const auto type = cast.value_or(x.scalar_type());
-  const auto known = [&](const Tensor& t) { return t.scalar_type() == type || (cast && t.scalar_type() == at::kFloat); };
-  return isSupported(type) && x.device().is_cpu() && weight.device().is_cpu() && x.dim() == 4 && weight.dim() == 4 &&
-         known(x) && known(weight) && (!bias || known(*bias)) && x.size(0) > 0 && x.size(1) == weight.size(1) &&
-         x.size(1) % winograd::kLanes == 0 && weight.size(0) % winograd::kLanes == 0 && weight.size(0) * x.size(1) >= kLeastProducts &&
-         x.size(2) >= kSmallestSide && x.size(3) >= kSmallestSide;
+  const auto known = [&](const Tensor& t, bool wide) {
+    return t.device().is_cpu() && (t.scalar_type() == type || (wide && t.scalar_type() == at::kFloat));
+  };
+  const bool casts = cast.has_value();
+  return isSupported(type) && x.dim() == 4 && known(x, casts) && known(weight, casts) && (!residual || known(*residual, true)) &&
+         (!bias || (known(*bias, casts) && bias->dim() == 1 && bias->size(0) == weight.size(0))) && x.size(0) > 0 &&
+         x.size(1) == weight.size(1) && x.size(1) % winograd::kLanes == 0 && weight.size(0) % winograd::kLanes == 0 &&
+         weight.size(0) * x.size(1) >= kLeastProducts && x.size(2) >= kSmallestSide && x.size(3) >= kSmallestSide;
 }
 
 winograd::Shape shapeOf(const Tensor& x, const Tensor& weight, Direction direction) {
@@ -91,13 +102,14 @@ Tensor convolve(const Tensor& x, const Tensor& weight, const Tensor& bias, const
 
 class Convolution3x3 : public torch::autograd::Function<Convolution3x3> {
  public:
+  /** `whole`, where it is given, is x as it was before it was rounded: it is what is computed of, and x what is kept. */
   static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x, const Tensor& weight, const optional<Tensor>& bias,
-                        const optional<Tensor>& residual) {
+                        const optional<Tensor>& residual, const optional<Tensor>& whole) {
     at::AutoDispatchBelowADInplaceOrView below;
     const Tensor b = bias ? *bias : Tensor(), r = residual ? *residual : Tensor();
     context->save_for_backward({x, weight, b});
     context->saved_data["residual"] = r.defined();
-    return convolve(channelsLast(x), weight, b, r, Direction::Forward, x.scalar_type());
+    return convolve(channelsLast(whole ? *whole : x), weight, b, r, Direction::Forward, x.scalar_type());
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list grads) {
@@ -110,19 +122,12 @@ class Convolution3x3 : public torch::autograd::Function<Convolution3x3> {
     const Tensor ofResidual = context->saved_data["residual"].toBool() ? grads[0] : Tensor();
     Tensor ofX, ofWeight, ofBias;
     if (c10::GradMode::is_enabled()) {  // create_graph: the gradient itself must be differentiable
-      const auto cast = [&](const Tensor& t) { return t.defined() ? t.to(x.scalar_type()) : t; };
-      const Tensor y = libtorchs(x, cast(weight), hasBias ? optional<Tensor>(cast(bias)) : c10::nullopt, c10::nullopt);
-      std::vector<Tensor> inputs;
-      if (wantsX) inputs.push_back(x);
-      if (wantsWeight) inputs.push_back(weight);
-      if (wantsBias) inputs.push_back(bias);
-      if (inputs.empty()) return {Tensor(), Tensor(), Tensor(), ofResidual};
-      const auto found = torch::autograd::grad({y}, inputs, {grads[0]}, true, true, true);
-      size_t next = 0;
-      if (wantsX) ofX = found[next++];
-      if (wantsWeight) ofWeight = found[next++];
-      if (wantsBias) ofBias = found[next++];
-      return {ofX, ofWeight, ofBias, ofResidual};
+      const auto at = aliases({x, weight, bias});
+      const auto cast = [&](const Tensor& t) { return t.to(x.scalar_type()); };
+      const Tensor y = libtorchs(at[0], cast(at[1]), hasBias ? optional<Tensor>(cast(at[2])) : c10::nullopt, c10::nullopt);
+      const auto found = ::varidiff::gradients(
+          y, {wantsX ? at[0] : Tensor(), wantsWeight ? at[1] : Tensor(), wantsBias ? at[2] : Tensor()}, cast(grads[0]));
+      return {found[0], found[1], found[2], ofResidual, Tensor()};
     }
     const Tensor dy = channelsLast(grads[0].to(x.scalar_type()));
     if (wantsX) ofX = convolve(dy, weight, Tensor(), Tensor(), Direction::Adjoint, dy.scalar_type());
@@ -141,7 +146,7 @@ class Convolution3x3 : public torch::autograd::Function<Convolution3x3> {
       ofBias = dy.sum({0, 2, 3}, false, at::kFloat);
     }
     if (wantsBias) ofBias = ofBias.to(bias.scalar_type());
-    return {ofX, ofWeight, ofBias, ofResidual};
+    return {ofX, ofWeight, ofBias, ofResidual, Tensor()};
   }
 };
 
@@ -152,20 +157,13 @@ Tensor convolution(const Tensor& x, const Tensor& weight, const optional<Tensor>
               weight.sizes());
 #ifdef VARIDIFF_WINOGRAD
   const auto cast = autocastType(x);
-  if (fits(x, weight, bias, cast)) {
-    TORCH_CHECK(!residual || residual->sizes() == at::IntArrayRef({x.size(0), weight.size(0), x.size(2), x.size(3)}),
-                "expected a residual of the result's shape, got ", residual ? residual->sizes() : at::IntArrayRef{});
+  if (fits(x, weight, bias, residual, cast)) {
+    checkResidual(residual, {x.size(0), weight.size(0), x.size(2), x.size(3)});
     const auto type = cast.value_or(x.scalar_type());
-    const bool together = residual && (residual->scalar_type() == type || residual->scalar_type() == at::kFloat);
-    const auto r = together ? residual : c10::nullopt;
-    Tensor y;
-    if (c10::GradMode::is_enabled()) {  // what is kept for the gradient is rounded
-      y = Convolution3x3::apply(x.to(type), weight, bias, r);
-      y = y.to(at::promote_types(x.scalar_type(), y.scalar_type()));
-    } else {
-      y = convolve(channelsLast(x), weight, bias.value_or(Tensor()), r.value_or(Tensor()), Direction::Forward, type);
-    }
-    return residual && !together ? y + *residual : y;
+    if (!c10::GradMode::is_enabled())
+      return convolve(channelsLast(x), weight, bias.value_or(Tensor()), residual.value_or(Tensor()), Direction::Forward, type);
+    const auto whole = x.scalar_type() == type ? c10::nullopt : optional<Tensor>(x.detach());
+    return Convolution3x3::apply(x.to(type), weight, bias, residual, whole);
   }
 #endif
   return libtorchs(x, weight, bias, residual);

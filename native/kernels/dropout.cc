@@ -70,7 +70,7 @@ class Dropout : public torch::autograd::Function<Dropout> {
 
 Tensor dropout(const Tensor& x, double rate, int64_t key) {
   checkDropout(x, rate);
-  return rate == 0 ? x : Dropout::apply(x, rate, key);
+  return rate == 0 ? x.clone() : Dropout::apply(x, rate, key);
 }
 
 TORCH_LIBRARY_FRAGMENT(varidiff, m) { m.def("dropout(Tensor x, float rate, int key) -> Tensor", dropout); }

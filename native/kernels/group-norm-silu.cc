@@ -14,6 +14,7 @@
 
 #include <vector>
 
+#include "differentiable.h"
 #include "group-norm-image.h"
 
 namespace varidiff {
@@ -72,6 +73,8 @@ Sizes sizesOf(const Tensor& x, const Tensor& weight, const Tensor& bias, const o
               "expected weight and bias of shape [", C, "] or [", x.size(0), ", ", C, "], got ", weight.sizes(), " and ", bias.sizes());
   TORCH_CHECK(!shift || (shift->dim() == 2 && shift->size(0) == x.size(0) && shift->size(1) == C), "expected shift of shape [",
               x.size(0), ", ", C, "], got ", shift ? shift->sizes() : at::IntArrayRef{});
+  TORCH_CHECK(weight.device() == x.device() && bias.device() == x.device() && (!shift || shift->device() == x.device()),
+              "expected weight, bias and shift on x's device, ", x.device());
   return {x.size(0), C, x.size(2) * x.size(3), groups, own ? C : 0};
 }
 
@@ -208,16 +211,11 @@ class GroupNorm : public torch::autograd::Function<GroupNorm> {
       return result;
     }
     if (c10::GradMode::is_enabled()) {  // create_graph: the gradient itself must be differentiable
-      const Tensor y = composed(x, weight, bias, shift, options);
-      variable_list inputs;
-      for (int i = 0; i < 4; ++i)
-        if (saved[i].defined() && saved[i].requires_grad()) inputs.push_back(saved[i]);
-      if (inputs.empty()) return result;
-      const auto found = torch::autograd::grad({y}, inputs, {dy}, true, true, true);
-      size_t next = 0;
-      for (int i = 0; i < 4; ++i)
-        if (saved[i].defined() && saved[i].requires_grad()) result[i] = found[next++];
-      if (past.defined()) result[0] = result[0] + past;
+      const variable_list at = aliases({x, weight, bias, saved[3]});
+      const Tensor y = composed(at[0], at[1], at[2], shift ? optional<Tensor>(at[3]) : c10::nullopt, options);
+      const variable_list found = gradients(y, at, dy);
+      std::copy(found.begin(), found.end(), result.begin());
+      if (past.defined()) result[0] = result[0].defined() ? result[0] + past : past;
       return result;
     }
     const auto out = byType(x.scalar_type(), [&](auto type) {

@@ -79,34 +79,26 @@ export interface AutocastOptions {
 /** That of the innermost `autocast`; undefined outside and inside `withoutAutocast`. */
 let autocastNow: AutocastOptions | undefined;
 
-/** Runs with matrix products and convolutions in `dtype` (bfloat16); weights are cast once for the whole call. */
-export function autocast<R>(options: AutocastOptions, run: () => R): R {
-  const { dtype, device = "cpu" } = options;
-  const code = dtypeCode(dtype);
+function withAutocast<R>(device: "cpu" | "cuda", options: AutocastOptions | undefined, run: () => R): R {
   const outer = autocastNow;
-  const before = native().setAutocast(device, true, code);
+  const before = native().setAutocast(device, options ? dtypeCode(options.dtype) : null);
   autocastNow = options;
   try {
     return run();
   } finally {
     autocastNow = outer;
-    native().setAutocast(device, before, code);
+    native().setAutocast(device, before);
   }
+}
+
+/** Runs with matrix products and convolutions in `dtype` (bfloat16); weights are cast once for the whole call. */
+export function autocast<R>(options: AutocastOptions, run: () => R): R {
+  return withAutocast(options.device ?? "cpu", options, run);
 }
 
 /** Runs in the tensors' own dtype, also inside `autocast`. */
 export function withoutAutocast<R>(run: () => R, options: { readonly device?: "cpu" | "cuda" } = {}): R {
-  const { device = "cpu" } = options;
-  const code = dtypeCode("bfloat16");
-  const outer = autocastNow;
-  const before = native().setAutocast(device, false, code);
-  autocastNow = undefined;
-  try {
-    return run();
-  } finally {
-    autocastNow = outer;
-    if (before) native().setAutocast(device, true, code);
-  }
+  return withAutocast(options.device ?? "cpu", undefined, run);
 }
 
 /** A function that runs others under the autocast of now, whatever is around it when it is called. */

@@ -21,8 +21,15 @@ export function checkpoint<I extends readonly Tensor[], O extends readonly Tenso
 ): O {
   if (!native().gradMode()) return run(...inputs);
   const inMode = underAutocastOfNow();
-  const again = (given: readonly Handle[]) =>
-    handlesOf(scope(() => enableGrad(() => inMode(() => run(...(tensorsOf(given) as unknown as I))))));
+  // All that is made inside is freed here but for what the graph holds; what is not made inside is left alone.
+  const again = (given: readonly Handle[]) => {
+    let shared: readonly Handle[] = [];
+    scope(() => {
+      const outputs = enableGrad(() => inMode(() => run(...(tensorsOf(given) as unknown as I))));
+      shared = handlesOf(outputs).map((handle) => native().share(handle));
+    });
+    return shared;
+  };
   return scope(() => {
     const outputs = noGrad(() => run(...inputs));
     return tensorsOf(native().checkpoint(handlesOf(inputs), handlesOf(outputs), again)) as unknown as O;

@@ -20,10 +20,14 @@ export function threads(): number {
   return native().threads();
 }
 
-/** Changing the number of threads changes the last bits of sums. */
+/**
+ * Changing the number of threads changes the last bits of sums.
+ * @throws UserError for less than one, and for so many that they would only wait for one another
+ */
 export function setThreads(count: number): void {
-  if (!Number.isInteger(count) || count < 1)
-    throw new UserError(`expected a number of threads from 1, got ${count}`);
+  const most = Math.max(64, 2 * os.availableParallelism());
+  if (!Number.isInteger(count) || count < 1 || count > most)
+    throw new UserError(`expected a number of threads from 1 to ${most}, got ${count}: or "auto"`);
   native().setThreads(count);
 }
 

@@ -35,6 +35,8 @@ export interface Native {
   disposedHandle(): Handle;
   countMemory(on: boolean): void;
   liveTensors(): number;
+  /** Another handle of the same tensor. */
+  share(tensor: Handle): Handle;
   mapFile(path: string): Handle;
   setThreads(count: number): void;
   threads(): number;
@@ -57,12 +59,12 @@ export interface Native {
   clearGradients(tensors: readonly Handle[]): void;
   setGradMode(on: boolean): boolean;
   gradMode(): boolean;
-  setAutocast(device: "cpu" | "cuda", on: boolean, dtype: number): boolean;
+  setAutocast(device: "cpu" | "cuda", dtype: number | null): number | null;
   /** `run` computes the outputs again with a graph; they are freed when their gradients are known. */
   checkpoint(
     inputs: readonly Handle[],
     outputs: readonly Handle[],
-    run: (inputs: readonly Handle[]) => Handle[],
+    run: (inputs: readonly Handle[]) => readonly Handle[],
   ): Handle[];
   makeGenerator(device: string): Handle;
   seed(generator: Handle, seed: number): void;

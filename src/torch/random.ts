@@ -17,7 +17,7 @@ export class Generator {
     return this;
   }
 
-  /** Seeds with all 64 bits of `key` (on the CPU `seed` uses the lower 32 alone). */
+  /** Seeds with all 64 bits of `key`, modulo 2^64 (on the CPU `seed` uses the lower 32 alone). */
   seedWide(key: bigint): this {
     native().seedWide(this.handle, BigInt.asUintN(64, key));
     return this;

@@ -4,6 +4,7 @@ import {
   type AttentionOptions,
   type AttentionOrder,
   attention,
+  autocast,
   type FloatDtype,
   Generator,
   grad,
@@ -203,6 +204,14 @@ test("the composed one is the same formula", () => {
   const { qkv } = draw(one, "float64");
   const reference: AttentionOptions = { heads: 2, order: "new", implementation: "reference" };
   expect(distance(attention(qkv, reference), formula(qkv, 2, "new"))).toBeLessThan(1e-14);
+});
+
+test("has qkv's type under autocast too, whatever the width of a head", () => {
+  for (const d of [8, 16]) {
+    const qkv = randn([2, 5, 3 * d], new Generator({ seed: 1 }));
+    expect(autocast({ dtype: "bfloat16" }, () => attention(qkv)).dtype).toBe("float32");
+    expect(autocast({ dtype: "bfloat16" }, () => attention(qkv.to("bfloat16"))).dtype).toBe("bfloat16");
+  }
 });
 
 test("refuses channels that are not three times as many as the heads' in one line", () => {

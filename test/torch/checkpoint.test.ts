@@ -167,6 +167,45 @@ test("is computed a second time by backward alone", () => {
   expect([runs, z.requiresGrad]).toEqual([3, false]);
 });
 
+test("what a segment hands through is not its own: it stays", () => {
+  const w = weights[0] as Tensor;
+  const [y, same] = checkpoint((h) => [h.matmul(w), data] as const, [x]);
+  y.sum().add(same.sum()).backward();
+  expect(data.toArray()).toHaveLength(data.size);
+  const [z] = checkpoint((h) => [h.mul(c), c] as const, [x]);
+  z.sum().backward();
+  expect(c.toArray()).toHaveLength(c.size);
+  expect(x.grad?.toArray()).toHaveLength(x.size);
+});
+
+test("whole numbers among the results have no gradient", () => {
+  const [y, largest] = checkpoint((h) => [h.mul(2), h.argmax(1)] as const, [x]);
+  expect([y.requiresGrad, largest.requiresGrad, largest.dtype]).toEqual([true, false, "int64"]);
+  expect(largest.toArray()).toEqual(x.argmax(1).toArray());
+  y.sum().backward();
+  expect(new Set(x.grad?.toArray())).toEqual(new Set([2]));
+});
+
+test("a segment that closes over what it has made is let go of by backward", () => {
+  collectGarbage();
+  const before = liveTensors();
+  for (let i = 0; i < 5; i++) {
+    let made: Tensor | undefined;
+    const run = (h: Tensor) => {
+      void made;
+      return [h.exp()] as const;
+    };
+    [made] = checkpoint(run, [x]);
+    made.sum().backward();
+  }
+  clearGradients(leaves);
+  noGrad(() => checkpoint((h) => [h], [x])); // references wait for the next segment
+  const [last] = checkpoint((h) => [h.exp()] as const, [x]);
+  last.dispose();
+  collectGarbage();
+  expect(liveTensors()).toBeLessThanOrEqual(before + 1);
+});
+
 test("leaves no tensor behind, used or not", () => {
   collectGarbage();
   scope(() => again().backward()); // the gradients of the leaves

@@ -163,6 +163,13 @@ describe("what is wider than the products is not rounded to them", () => {
     expect((recorded[0] as Tensor).toArray()).toEqual(exact);
   });
 
+  test("a graph changes no bit", () => {
+    const rough = mapInputs(draw([2, 32, 6, 7, 48]), (t) => t.mul(1 / 3).to("float32"));
+    const alone = noGrad(() => under(ours, rough));
+    expect(under(ours, rough).toArray()).toEqual(alone.toArray());
+    expect(under(ours, mapInputs(rough, leaf)).toArray()).toEqual(alone.toArray());
+  });
+
   test("images of float32 and a residual of bfloat16", () => {
     const residual = single.residual.to("bfloat16");
     const expected = reference({ ...inputs, residual: residual.to("float64") }).toArray();
@@ -207,6 +214,20 @@ test("gradients of gradients", () => {
   // Sums of up to 288 products in float32, twice.
   second(ours, "float32").forEach((found, i) => {
     expect(distance(found, expected[i] as Tensor), names[i]).toBeLessThan(1e-5);
+  });
+});
+
+test("gradients of gradients where one input is made of another", () => {
+  const { x, weight, bias } = mapInputs(draw([1, 32, 5, 4, 32]), (t) => t.to("float32").mul(0.05));
+  const twice = (createGraph: boolean) => {
+    const [w, b] = [leaf(weight), leaf(bias)];
+    const y = conv2d(conv2d(x, w, b, { padding: 1 }), w, b, { padding: 1 });
+    return grad([y.sin().sum()], [w, b], { createGraph }) as Tensor[];
+  };
+  const [alone, recorded] = [twice(false), twice(true)];
+  // The one by Winograd's way, the other by libtorch's, in float32.
+  alone.forEach((expected, i) => {
+    expect(distance(recorded[i] as Tensor, expected)).toBeLessThan(1e-5);
   });
 });
 
@@ -260,7 +281,13 @@ describe("what the kernels do not take is libtorch's", () => {
 test("mistakes name the shapes", () => {
   const { x, weight, bias, residual } = mapInputs(draw([2, 16, 6, 6, 32]), (t) => t.to("float32"));
   expect(() => conv2d(x, weight, bias, { padding: 1, residual: residual.narrow(0, 0, 1) })).toThrow(
-    /varidiff::conv2d_3x3: expected a residual of the result's shape, got \[1, 32, 6, 6\]/,
+    /varidiff::conv2d_3x3: expected a residual of the result's shape \[2, 32, 6, 6\], got \[1, 32, 6, 6\]/,
   );
+  const few = weight.narrow(0, 0, 8);
+  expect(() => conv2d(x, few, bias.narrow(0, 0, 8), { padding: 1, residual: ones([8, 1, 1]) })).toThrow(
+    /expected a residual of the result's shape \[2, 8, 6, 6\], got \[8, 1, 1\]/,
+  );
+  expect(() => conv2d(x, weight, bias.narrow(0, 0, 31), { padding: 1 })).toThrow("varidiff::conv2d_3x3");
+  expect(() => conv2d(x, weight, bias.reshape([2, 16]), { padding: 1 })).toThrow("varidiff::conv2d_3x3");
   expect(() => conv2d(x, weight.narrow(1, 0, 8), bias, { padding: 1 })).toThrow("varidiff::conv2d_3x3");
 });

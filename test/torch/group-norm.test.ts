@@ -429,4 +429,27 @@ describe("fork", () => {
       expect(largestDifference(found[i] as number[], e) / largest).toBeLessThan(1e-10);
     });
   });
+
+  test("weights alone may want the gradient of the gradient", () => {
+    const weight = inputs.weight.clone().requireGrad();
+    const [normed, past] = ends("fork", { ...inputs, weight });
+    const [first] = grad([normed.mul(past).sum()], [weight], { createGraph: true }) as [Tensor];
+    const [plain, beside] = ends("apart", { ...inputs, weight });
+    const [expected] = grad([plain.mul(beside).sum()], [weight]) as [Tensor];
+    expect(largestDifference(first.toArray(), expected.toArray())).toBeLessThan(1e-10);
+  });
+});
+
+test("gradients are the same with createGraph where one input is made of another", () => {
+  const { x, weight, bias } = draw(cases[0] as Case);
+  const of = (createGraph: boolean) => {
+    const [w, b] = [weight, bias].map((t) => t.clone().requireGrad()) as [Tensor, Tensor];
+    const norm = (h: Tensor) => groupNorm(h, w, b, { groups: 32, epsilon, activation: "silu" });
+    const y = norm(norm(x));
+    return grad([y.sin().sum()], [w, b], { createGraph }).map((g) => (g as Tensor).toArray());
+  };
+  const [alone, recorded] = [of(false), of(true)];
+  alone.forEach((expected, i) => {
+    expect(largestDifference(recorded[i] as number[], expected)).toBeLessThan(1e-9);
+  });
 });

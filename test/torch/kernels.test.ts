@@ -19,6 +19,12 @@ import {
 const drop = (x: Tensor, rate: number, key: number) => dropout(x, rate, { next: () => key });
 
 describe("dropout", () => {
+  test("at rate 0 is a copy", () => {
+    const x = ones([4]);
+    (call("varidiff::dropout", x, 0, 1) as Tensor).mul_(5);
+    expect(x.toArray()).toEqual([1, 1, 1, 1]);
+  });
+
   test("keeps 1 - rate of the elements and scales them by 1 / (1 - rate)", () => {
     const y = drop(ones([1 << 20]), 0.25, 12345).toTypedArray() as Float32Array;
     expect(new Set(y)).toEqual(new Set([0, Math.fround(4 / 3)]));
@@ -122,6 +128,15 @@ describe("AdamW", () => {
     const copies = () => values.map((t) => t.clone());
     return { p: copies(), m: copies().map((t) => t.zero_()), v: copies().map((t) => t.zero_()), e: copies() };
   }
+
+  test("a graph that was made before the step is refused, as after any change in place", () => {
+    const w = ones([3]).requireGrad();
+    const y = w.square().sum();
+    const state = start([w.detach()]);
+    noGrad(() => fusedStep({ ...state, p: [w] }, [ones([3])], 1, [0]));
+    expect(w.toArray()).not.toEqual([1, 1, 1]);
+    expect(() => grad([y], [w])).toThrow("modified by an inplace operation");
+  });
 
   // Relative error of some roundings a step, ten steps; parameters are of size 1.
   test.each([
