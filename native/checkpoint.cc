@@ -12,6 +12,7 @@
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <type_traits>
 
 namespace varidiff {
 
@@ -21,9 +22,17 @@ using torch::autograd::Node;
 using torch::autograd::SavedVariable;
 using torch::autograd::variable_list;
 
+/** Nodes of a graph are shared in the standard library's way, and in newer versions of libtorch in its own. */
+constexpr bool sharesByStandard = std::is_same_v<decltype(torch::autograd::Edge::function), std::shared_ptr<Node>>;
+template <typename T>
+using Shared = std::conditional_t<sharesByStandard, std::shared_ptr<T>, c10::intrusive_ptr<T>>;
+
 template <typename T, typename... A>
-std::shared_ptr<T> makeNode(A&&... arguments) {
-  return std::shared_ptr<T>(new T(std::forward<A>(arguments)...), torch::autograd::deleteNode);
+Shared<T> makeNode(A&&... arguments) {
+  if constexpr (sharesByStandard)
+    return Shared<T>(new T(std::forward<A>(arguments)...), [](T* node) { deleteNode(node); });
+  else
+    return c10::make_intrusive<T>(std::forward<A>(arguments)...);
 }
 
 /** What passes on that a node was reached. On the CPU, wherever the gradients are: see `Recompute`. */
@@ -106,7 +115,7 @@ struct Recompute : Node {
 
  private:
   /** An input cut from its past, with the gradient caught: no leaf, which autocast would take for a weight. */
-  static at::Tensor entry(const at::Tensor& input, const std::shared_ptr<Stash>& stash) {
+  static at::Tensor entry(const at::Tensor& input, const Shared<Stash>& stash) {
     at::Tensor cut = input.detach();
     if (input.requires_grad())
       torch::autograd::set_history(cut, stash);
