@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import fs from "node:fs";
 import { UserError } from "../errors.js";
 
+/** Which images of a data set: those to train on, to choose by, or to report. */
 export type Split = "train" | "validation" | "test";
 /** All splits, in the order in which they are listed. */
 export const splits = ["train", "validation", "test"] as const satisfies readonly Split[];

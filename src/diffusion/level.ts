@@ -23,9 +23,11 @@ export class NoiseLevel {
   get sigma2(): Tensor {
     return this.gamma.sigmoid().to(this.dtype);
   }
+  /** `alpha = sqrt(sigmoid(-gamma))` */
   get alpha(): Tensor {
     return this.gamma.neg().sigmoid().sqrt().to(this.dtype);
   }
+  /** `sigma = sqrt(sigmoid(gamma))` */
   get sigma(): Tensor {
     return this.gamma.sigmoid().sqrt().to(this.dtype);
   }

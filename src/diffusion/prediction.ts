@@ -2,8 +2,12 @@
 import type { Tensor } from "../torch/index.js";
 import type { NoiseLevel } from "./level.js";
 
-/** Clean data, noise, velocity `v = alpha eps - sigma x`, or the score `-eps / sigma`. */
+/** What a network can predict: see `PredictionKind`. */
 export const predictionKinds = ["x", "eps", "v", "score"] as const;
+/**
+ * Of `z_t = alpha x + sigma eps`: clean data `x`, noise `eps`, velocity `v = alpha eps - sigma x`, or the score of q(z_t | x),
+ * `score = -eps / sigma`; each `[B, C, H, W]` like z_t.
+ */
 export type PredictionKind = (typeof predictionKinds)[number];
 
 type Convert = (out: Tensor, z: Tensor, at: NoiseLevel) => Tensor;

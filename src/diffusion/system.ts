@@ -257,14 +257,17 @@ export function needsFitting<T extends ImageModel>(
   return (system as Partial<FittedStart>).startFitting !== undefined;
 }
 
+/** Whether it has a variational bound: `bound` in nats per image, for bits/dim. A denoiser or generator alone has none. */
 export function hasBound<T extends DiffusionSystem>(system: T): system is T & BoundedLikelihood {
   return "bound" in system && (system as Partial<BoundedLikelihood>).noBound === undefined;
 }
 
+/** Whether the probability-flow ODE gives its exact likelihood: what `logDensity` and `evaluate --metrics nll` ask. */
 export function hasFlow<T extends DiffusionSystem>(system: T): system is T & FlowLikelihood {
   return "flow" in system;
 }
 
+/** Whether its diffusion term can be had at a given time, `diffusionAt`: what `loss-per-time` is drawn from. */
 export function hasPerTimeLoss<T extends DiffusionSystem>(system: T): system is T & PerTimeLoss {
   return "diffusionAt" in system;
 }

@@ -103,4 +103,5 @@ export const configSchema = z.discriminatedUnion("system", [
   z.strictObject({ system: z.literal("classifier"), model: models.classifier.model.prefault({}), ...common }),
 ]);
 
+/** A config with every default filled in: what `configSchema.parse` and `loadConfig` return, a union over `system`. */
 export type Config = z.output<typeof configSchema>;

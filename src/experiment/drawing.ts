@@ -88,7 +88,7 @@ export function areCoupled({
 }
 
 /**
- * Draws images. The first `batchSize` of them are the same whatever the count.
+ * Draws images, uint8 `[N, C, H, W]` in `pixels`. The first `batchSize` of them are the same whatever the count.
  * @throws the signal's reason when it aborts
  */
 export async function drawImages(request: DrawRequest): Promise<Drawn> {

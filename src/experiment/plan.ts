@@ -5,10 +5,12 @@ import type { Config } from "./config.js";
 import { buildModel, openSplit } from "./experiment.js";
 import { stringifyConfig } from "./load-config.js";
 
+/** What `train --dry-run` says: the resolved config, and numbers that follow from it. */
 export interface Plan {
   readonly config: Config;
   /** `[C, H, W]` */
   readonly imageShape: readonly [number, number, number];
+  /** How many numbers are trained. */
   readonly parameters: number;
   /** One forward pass of one image; undefined where the network does not say. */
   readonly flopsPerImage: number | undefined;
@@ -34,6 +36,10 @@ export async function imageShape(config: Config): Promise<readonly [number, numb
  */
 const inFlight = 1.5;
 
+/**
+ * The size and cost of what `config` trains; no weights are made, and no data are read unless the set's image size is unknown.
+ * @throws UserError for parts that do not go together, and data that are not there where they have to be opened
+ */
 export async function planOf(config: Config): Promise<Plan> {
   const shape = await imageShape(config);
   const { system, network } = buildModel(config, shape);
@@ -53,6 +59,7 @@ export async function planOf(config: Config): Promise<Plan> {
   };
 }
 
+/** The plan as YAML that can be trained from, the numbers as comments below. */
 export function describePlan({ config, imageShape, parameters, flopsPerImage, memory }: Plan): string {
   const size = (bytes: number) =>
     bytes < 1e9 ? `${(bytes / 1e6).toFixed(0)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;

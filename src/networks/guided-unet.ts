@@ -54,7 +54,11 @@ class ClassEmbedding extends Module {
   }
 }
 
-/** At initialisation it returns exactly 0. */
+/**
+ * The network of Dhariwal and Nichol, "Diffusion Models Beat GANs on Image Synthesis" (2021; arXiv 2105.05233), with the official state
+ * dict's names: `[B, C, H, W]` and step numbers `[B]` -> `[B, outChannels, H, W]`. H and W halve once between two levels, so both are
+ * multiples of `2^(levels - 1)`. At initialisation it returns exactly 0.
+ */
 export class GuidedUnet extends Module implements StepNetwork, Trunk {
   // In the order of the official state dict.
   readonly time_embed: TimeEmbedding;

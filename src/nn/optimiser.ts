@@ -3,10 +3,15 @@ import { call, clearGradients, noGrad, type Tensor, zerosLike } from "../torch/i
 import { FusedUpdate, gradientNorm } from "./fused-update.js";
 import { companions, type Parameter } from "./module.js";
 
+/** AdamW of Loshchilov and Hutter (2019; arXiv 1711.05101): `p -= rate (m_hat / (sqrt(v_hat) + epsilon) + weightDecay p)`. */
 export interface AdamWOptions {
+  /** That of the steps between warm-up and decay, above 0. */
   readonly learningRate: number;
+  /** Rates at which the means of the gradient (m) and of its square (v) keep what they had, in [0, 1). */
   readonly betas: readonly [number, number];
+  /** What is added to `sqrt(v_hat)`, above 0. */
   readonly epsilon: number;
+  /** Times the rate, the share of a weight that a step takes away, at least 0; only of parameters that decay. */
   readonly weightDecay: number;
   /** Steps of linear warm-up: step k = 0, 1, ... uses `learningRate * min(k, warmup) / warmup`. */
   readonly warmupSteps: number;
@@ -14,7 +19,9 @@ export interface AdamWOptions {
   readonly decay: "constant" | "linear" | "cosine" | "steps";
   /** Of the decay by steps: `learningRate * decayFactor^floor(k / decayEvery)`. */
   readonly decayEvery?: number | null;
+  /** In (0, 1]. */
   readonly decayFactor?: number;
+  /** Where a linear or cosine decay arrives at 0. */
   readonly totalSteps: number;
   /** Largest global norm of the gradient; null for none. */
   readonly clipNorm: number | null;

@@ -14,6 +14,7 @@ import {
   type LevelDraw,
 } from "./cold-walk.js";
 
+/** How cold diffusion is trained, and by what. */
 export interface ColdOptions extends ColdWalkOptions {
   readonly network: LevelNetwork;
   readonly loss: LevelLoss;
@@ -25,6 +26,11 @@ export interface ColdOptions extends ColdWalkOptions {
   readonly highestLevel?: number;
 }
 
+/**
+ * `x_k = D(x_0, k)`, level k of `0 .. T`, `[B, C, H, W]`; with `inputNoise` a draw from `N(D(x_0, k), inputNoise^2 I)`. The network maps x_k and k `[B]` to
+ * x_0, to the change to a lower level, or to the noise, `[B, C, H, W]`. The loss of an image is the absolute or squared difference
+ * from it, summed or averaged over pixels (`LevelLoss`), at a level drawn evenly from 1 to `highestLevel`.
+ */
 export class ColdDiffusion extends ColdWalk {
   readonly network: LevelNetwork;
   readonly lossUnit: string;

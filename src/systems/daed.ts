@@ -31,6 +31,7 @@ import {
 export const compositions = ["clean", "official"] as const;
 export type Composition = (typeof compositions)[number];
 
+/** Which of the two networks there are: both, or one trained by itself, to be composed with the other later. */
 export const daedParts = ["both", "denoiser", "generator"] as const;
 export type DaedParts = (typeof daedParts)[number];
 
@@ -66,6 +67,15 @@ function officialPath(chain: GaussianChain, firstBeta: number): OfficialPath {
   return { chain, steps: k <= 1 ? [...down(0), "denoiser"] : [...down(k), 0, "denoiser"] };
 }
 
+/**
+ * Two networks of one kind, each mapping x_t `[B, C, H, W]` and t `[B]` to `[B, C, H, W]`, or `[B, 2C, H, W]` with learned variances. The
+ * denoiser leads the first state to the image, the generator noise to that state (eq. 12-13):
+ *
+ *   -log p(x_0) <= E[-log p(x_0 | x_1)] + E[log q(x_2 .. x_T | x_1) - log p(x_1 .. x_T)],   `x_1 ~ N(sqrt(1 - beta_1) x_0, beta_1 I)`
+ *
+ * The terms share no parameters. A batch is routed by `t == 0`, the denoiser's, whose loss is the squared error of the noise
+ * (`simple`, `hybrid`) or T - 1 times that of the image (`vlb`); the generator's is DDGM's.
+ */
 export class DAED extends ChainDiffusion {
   readonly denoiser: StepNetwork | undefined;
   readonly generator: StepNetwork | undefined;

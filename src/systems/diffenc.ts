@@ -40,8 +40,9 @@ export interface DiffEncOptions extends GaussianOptions {
 export interface Mismatch {
   /** gamma(t), `[B]`. */
   readonly gamma: Tensor;
-  /** The encoded data. */
+  /** The encoded data, `[B, C, H, W]`. */
   readonly xt: Tensor;
+  /** `[B, C, H, W]` */
   readonly zt: Tensor;
   /** The denoiser's output, a prediction of x_t rather than of x. */
   readonly out: Tensor;
@@ -59,7 +60,18 @@ export interface DiffEncEvaluation extends Mismatch {
   readonly bound: Bound;
 }
 
-/** Images are encoded before they are noised; the encoder is needed for training and for the bound, never for sampling. */
+/**
+ * Images are encoded before they are noised, `q(z_t | x) = N(alpha_t x_t, sigma_t^2 I)` with `x_t = encode(x, gamma_t)` `[B, C, H, W]`; the
+ * encoder is needed for training and for the bound, never for sampling. Its last term, with `lambda = -gamma` and k = 1 with the
+ * counter-term, 0 without (section 4 of the paper; `evaluate` has the other two, both of encoded images):
+ *
+ *   continuous   1/2 E[gamma'(t) ||eps - eps_hat - (alpha_t / sigma_t) (dx_t/dlambda - k sigma_t^2 x_hat)||^2]
+ *   T steps      T/2 E[D (w - 1 - ln w) + w ||mu_Q - mu_P||^2 / sigma_Q^2]
+ *
+ *   mu_P = (alpha_s / alpha_t) (1 - c) z_t + alpha_s c x_hat + k alpha_s (gamma_t - gamma_s) sigma_t^2 x_hat,   c = 1 - exp(gamma_s - gamma_t)
+ *
+ * The denoiser maps z_t `[B, C, H, W]` and gamma_t `[B]` to a prediction `[B, C, H, W]`, of x_t rather than of x.
+ */
 export class DiffEnc extends GaussianDiffusion implements SharedSchedule, EncodedView {
   readonly schedule: NoiseSchedule;
   readonly denoiser: Denoiser;
@@ -71,6 +83,7 @@ export class DiffEnc extends GaussianDiffusion implements SharedSchedule, Encode
   readonly #counterTerm: "sigma2" | "none";
   readonly #ratio: number;
 
+  /** @throws Error for a variance ratio other than 1 in continuous time */
   constructor(options: DiffEncOptions) {
     super(options);
     const { varianceRatio = 1 } = options;

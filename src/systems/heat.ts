@@ -30,7 +30,10 @@ export function isHeat(options: ColdOptions): options is HeatOptions {
   );
 }
 
-/** `q(u_k | u_0) = N(A_k u_0, sigma^2)`, `p(u_{k-1} | u_k) = N(u_k + f(u_k, k), delta^2)`, `p(u_K)` the mean over training images. */
+/**
+ * The combination of cold diffusion that has a bound: images `[B, C, H, W]`, levels k = 0 .. K.
+ * `q(u_k | u_0) = N(A_k u_0, sigma^2)`, `p(u_{k-1} | u_k) = N(u_k + f(u_k, k), delta^2)`, `p(u_K)` the mean over training images.
+ */
 export class HeatDissipation extends ColdDiffusion implements BoundedLikelihood, PerTimeLoss {
   override readonly noBound = undefined;
   readonly dequantisation = "uniform";

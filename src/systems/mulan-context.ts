@@ -33,6 +33,7 @@ export interface ContextMulanOptions extends Omit<GaussianOptions, "prediction">
 }
 
 /**
+ * `q(x_t | x, c) = N(alpha_t(c) f, diag(sigma_t^2(c)))`, `gamma(c, t)` `[B, C, H, W]`, c `[B, K]`.
  * The reverse process does not know c. It takes `p(z_s | z_t) = q(z_s | z_t, x = x_hat, c = c_hat)` with c_hat guessed from the
  * predicted image, so that means and variances differ from the posterior's: with steps of 1/T the ratio of the variances
  * stays away from 1, and the bound grows with T. The auxiliary latent is what mends that.

@@ -71,12 +71,23 @@ export interface MulanEvaluation {
   /** gamma(z, t) and gamma'(z, t), `[B, C, H, W]`, or of a shape that broadcasts to it. */
   readonly gamma: Tensor;
   readonly dGamma: Tensor;
+  /** `[B, C, H, W]` */
   readonly zt: Tensor;
-  /** The denoiser's output. */
+  /** The denoiser's output, `[B, C, H, W]`. */
   readonly out: Tensor;
 }
 
-/** Every pixel has a noise schedule of its own, which the image chooses through a latent that both processes know. */
+/**
+ * Every pixel has a noise schedule of its own, which the image chooses through a latent that both processes know:
+ * `q(x_t | x, z) = N(alpha_t(z) f, diag(sigma_t^2(z)))` elementwise, `gamma(z, t)` `[B, C, H, W]`, z `[B, m]`. The bound, nats per image `[B]`:
+ *
+ *   -log p(x) <= E[-log p(x | x_0)] + KL(q(x_1 | x, z) || N(0, I)) + KL(q(z | x) || p(z))
+ *                + 1/2 E[sum_pixels gamma'(z, t) (eps - eps_hat(x_t, gamma, z))^2]
+ *
+ * or with T steps, `T/2 E[sum_pixels (exp(gamma_t - gamma_s) - 1) (eps - eps_hat)^2]` for the last. A line integral over gamma: with a schedule
+ * for each pixel, the bound depends on the path and not on its ends alone. The denoiser maps x_t `[B, C, H, W]`, gamma and z to
+ * a prediction `[B, C, H, W]`.
+ */
 export class MuLAN
   extends GaussianDiffusion<MulanDraws>
   implements FlowLikelihood, PixelSchedule, ReplaceableSchedule

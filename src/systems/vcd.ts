@@ -86,6 +86,14 @@ function drawnFrom({ mean, logVariance }: LatentPosterior, epsilon: Tensor): Ten
   return mean.add(logVariance.mul(0.5).exp().mul(epsilon));
 }
 
+/**
+ * `x_k = D(x_0, k)` is led to its target (`D(x_0, k - 1)`, x_0 or the noise) by `x_k`, its level and a latent z `[B, L]`, all images
+ * `[B, C, H, W]`. The loss of an image, with w falling on fading levels and the weight of the divergence rising over `klAnnealing` steps:
+ *
+ *   ||f_theta(x_k, k, z) - target||^2 / w_k + beta KL(N(mu, e^v) || N(0, I)),   `z = mu + e^(v/2) epsilon`, `mu, v = encode(x_k, target, k)`
+ *
+ * with x_k replaced by a teacher's state (VCD), or seen through white noise (VWD).
+ */
 export class VariationalColdDiffusion extends ColdWalk {
   readonly network: LatentLevelNetwork;
   readonly lossUnit: string;

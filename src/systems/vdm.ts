@@ -45,8 +45,9 @@ export interface VdmEvaluation {
   readonly bound: Bound;
   /** gamma(t), `[B]`. */
   readonly gamma: Tensor;
+  /** `[B, C, H, W]` */
   readonly zt: Tensor;
-  /** The denoiser's output. */
+  /** The denoiser's output, `[B, C, H, W]`. */
   readonly out: Tensor;
   /** Squared error of the output as a prediction of eps, `[B]`. */
   readonly epsError: Tensor;
@@ -59,12 +60,22 @@ interface Leaves {
   readonly diffusionBits: Tensor;
 }
 
+/**
+ * Images are noised by one schedule, `q(z_t | x) = N(alpha_t f, sigma_t^2 I)` with f the pixels on [-1, 1] (eq. 1), and led back by
+ * `p(z_s | z_t) = q(z_s | z_t, x = x_hat(z_t, t))` (eq. 9). Trained on the bound (eq. 11), in bits per dimension of `[C, H, W]`:
+ *
+ *   -log p(x) <= E[-log p(x | z_0)] + KL(q(z_1 | x) || N(0, I)) + 1/2 E_{t, eps}[gamma'(t) ||eps - eps_hat(z_t, t)||^2]   (eq. 17)
+ *
+ * or with T steps, `T/2 E[(exp(gamma_t - gamma_s) - 1) ||eps - eps_hat||^2]` for the last (eq. 14). The denoiser maps z_t `[B, C, H, W]` and
+ * gamma_t `[B]` to a prediction `[B, C, H, W]`.
+ */
 export class VDM extends GaussianDiffusion implements SharedSchedule, FlowLikelihood, CapturableModel {
   readonly schedule: NoiseSchedule;
   readonly denoiser: Denoiser;
   readonly #scheduleGradient: "bound" | "minimum-variance";
   readonly #leaves = new WeakMap<Objective, Leaves>();
 
+  /** @throws Error for `minimum-variance` in discrete time, or with a schedule other than `monotone-paper` */
   constructor(options: VdmOptions) {
     super(options);
     this.schedule = options.schedule;

@@ -64,7 +64,7 @@ export function zerosLike(tensor: Tensor): Tensor {
   return op.zerosLike(tensor);
 }
 
-/** Standard normal draws. */
+/** Standard normal draws of `shape`, float32 on the CPU unless `options` say otherwise; they advance `generator`. */
 export function randn(shape: Shape, generator: Generator, options: TensorOptions = {}): Tensor {
   meetsHost("a draw");
   return op.randn(shape, generator, ...optionArguments(options));

@@ -32,7 +32,10 @@ export interface ChainTables {
   readonly fixedLargeLogVariance: Float64Array;
 }
 
-/** @throws UserError unless there are two betas at least, all inside (0, 1) */
+/**
+ * Those of `beta_0 .. beta_{T-1}`, `[T]` each, float64 (Ho et al., 2020, eq. 4, 6 and 7 for what they mean).
+ * @throws UserError unless there are two betas at least, all inside (0, 1)
+ */
 export function chainTables(given: readonly number[]): ChainTables {
   const betas = Float64Array.from(checkBetas(given));
   const each = (value: (t: number) => number) => Float64Array.from(betas, (_, t) => value(t));
