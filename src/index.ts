@@ -1,7 +1,7 @@
 /**
  * Variational diffusion models on libtorch, as a library: the parts that most programs need. Each folder is a subpath
- * with all of its parts: `varidiff/torch`, `/nn`, `/networks`, `/diffusion`, `/systems`, `/data`, `/metrics`, `/plot`,
- * `/io`, `/experiment`.
+ * with all of its parts: `varidiff/torch`, `varidiff/nn`, `varidiff/networks`, `varidiff/diffusion`, `varidiff/systems`,
+ * `varidiff/metrics`, `varidiff/analysis`, `varidiff/data`, `varidiff/plot`, `varidiff/io`, `varidiff/experiment`.
  *
  * ```ts
  * import { configSchema, LearnedLinear, openDataset, prepareMachine, sample, Streams, Trainer, VDM, VdmUnet } from "varidiff";
@@ -26,8 +26,10 @@ export {
   chainTables,
   cosineBetas,
   createConditionalSchedule,
+  createDegradation,
   createLatent,
   createSchedule,
+  type Degradation,
   type Denoiser,
   type DiffusionSystem,
   FixedLinear,
@@ -83,6 +85,8 @@ export {
 } from "./networks/index.js";
 export { AdamW, type AdamWOptions, Module, Parameter } from "./nn/index.js";
 export {
+  ColdDiffusion,
+  type ColdOptions,
   ContextMuLAN,
   createSystem,
   DAED,
@@ -91,8 +95,12 @@ export {
   type DdgmOptions,
   DiffEnc,
   type DiffEncOptions,
+  HeatDissipation,
+  type HeatOptions,
   MuLAN,
   type MulanOptions,
+  VariationalColdDiffusion,
+  type VcdOptions,
   VDM,
   type VdmOptions,
 } from "./systems/index.js";

@@ -36,6 +36,16 @@ test("every subpath of the exports map is a folder of src with an index", () => 
   }
 });
 
+test("README and src/index.ts name every subpath", () => {
+  const names = subpaths
+    .filter((subpath) => subpath !== ".")
+    .map((subpath) => `\`varidiff${subpath.slice(1)}\``);
+  for (const file of ["README.md", "src/index.ts"]) {
+    const text = fs.readFileSync(path.join(root, file), "utf8");
+    expect(names.filter((name) => !text.includes(name))).toEqual([]);
+  }
+});
+
 test("every subpath imports by the package's name", async () => {
   const names = subpaths.map((subpath) => `varidiff${subpath.slice(1)}`);
   const script = path.join(home, "imports.js");

@@ -87,7 +87,7 @@ export const degradationSchema = choiceOf(degradations);
 
 export type DegradationConfig = z.output<typeof degradationSchema>;
 
-/** The degradation that a config names. */
+/** The degradation `D(x, k)`, k = 0 .. T, that a config names; `degradationSchema.parse({ kind: "blur" })` fills in its options. */
 export function createDegradation(config: DegradationConfig): Degradation {
   return createPart(degradations, config, undefined);
 }
