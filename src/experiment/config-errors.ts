@@ -19,14 +19,14 @@ export interface ConfigProblem {
   readonly expected: string;
   /** What stands there, in words: `"abc"`, `0`, `nothing`, `a map`. */
   readonly found: string;
-  /** The name that was probably meant: a dotted key for `unknown-key`, a value for `not-a-choice`. */
+  /** The name that was probably meant: a value for `not-a-choice`, else a dotted key. */
   readonly suggestion?: string;
   /** The config file, or `--set train.steps=0`. */
   readonly source?: string;
   readonly line?: number;
 }
 
-/** A config that cannot be used; the message holds one line a problem, `problems` the same as data. */
+/** A config that cannot be used; the message tells its problems in one line, `problems` are the same as data. */
 export class ConfigError extends UserError {
   readonly problems: readonly ConfigProblem[];
   constructor(problems: readonly ConfigProblem[]) {
@@ -36,9 +36,9 @@ export class ConfigError extends UserError {
   }
 }
 
-/** One line a problem, as in `configs/a.yaml:12: unknown key "train.stpes": did you mean "train.steps"?`. */
+/** All in one line, each as in `configs/a.yaml:12: unknown key "train.stpes": did you mean "train.steps"?`. */
 export function formatProblems(problems: readonly ConfigProblem[]): string {
-  return problems.map(formatProblem).join("\n");
+  return problems.map(formatProblem).join("; ");
 }
 
 function formatProblem(problem: ConfigProblem): string {
@@ -104,8 +104,15 @@ function problemsOf(
   const found = describe(input);
   if (input === undefined) return [{ path, code: "missing", expected, found }];
   const code = codeOf(issue);
-  const suggestion = code === "not-a-choice" ? nearest(String(input), choices(issue)) : undefined;
+  const suggestion =
+    code === "not-a-choice" ? nearest(String(input), choices(issue)) : kindKey(path, input, known);
   return [{ path, code, expected, found, ...(suggestion === undefined ? {} : { suggestion }) }];
+}
+
+/** The key that a word belongs to which was given where a part is named by its `kind`: `model.start.kind`. */
+function kindKey(path: readonly string[], input: unknown, known: readonly Key[]): string | undefined {
+  const kind = [...path, "kind"];
+  return typeof input === "string" && isKnown(kind, known) ? kind.join(".") : undefined;
 }
 
 /** The option of a union whose kind fits (a map for a map) and whose inside is at fault; none when no kind fits. */

@@ -137,17 +137,26 @@ test("discriminators list their choices", () => {
   );
 });
 
+test("a word where a part is a map goes by its kind", () => {
+  expect(message(() => load(GOOD, "model.schedule=linear"))).toBe(
+    '--set model.schedule=linear: "model.schedule" must be a map; found "linear": did you mean "model.schedule.kind"?',
+  );
+  expect(message(() => load(GOOD, "train=linear"))).toBe(
+    '--set train=linear: "train" must be a map; found "linear"',
+  );
+});
+
 test("keys of another choice are unknown here, and never suggested", () => {
   expect(message(() => load(GOOD, "model.schedule.hidden=3"))).toBe(
     '--set model.schedule.hidden=3: unknown key "model.schedule.hidden"; expected one of gammaMax, gammaMin, kind',
   );
 });
 
-test("a missing key is placed at the map it belongs to; several problems are several lines, and data", () => {
+test("a missing key is placed at the map it belongs to; several problems are one line, and data", () => {
   const text = "system: ddgm\ndata: {}\nmodel: {chain: a}\n";
   const wrong = () => load(text);
   expect(message(wrong)).toBe(
-    'a.yaml:2: missing key "data.name": expected text\na.yaml:3: "model.chain" must be a number; found "a"',
+    'a.yaml:2: missing key "data.name": expected text; a.yaml:3: "model.chain" must be a number; found "a"',
   );
   expect(wrong).toThrow(ConfigError);
   try {
