@@ -61,7 +61,19 @@ Examples:
 
 /** Runs the command line `argv`, without node and script; the outcome is in `process.exitCode`. */
 export async function main(argv: readonly string[]): Promise<void> {
-  await runMain(buildProgram(argv), argv);
+  const meant = topicOf(argv) ?? argv;
+  await runMain(buildProgram(meant), meant);
+}
+
+/** The command that help is asked for, alone, where there is none of that name: it is refused as any other. */
+function topicOf(argv: readonly string[]): readonly string[] | undefined {
+  const [first, topic] = wordsOf(argv);
+  if (first !== "help" || topic === undefined) return undefined;
+  return COMMANDS.some(([name]) => name === topic) || topic === "help" ? undefined : [topic];
+}
+
+function wordsOf(argv: readonly string[]): readonly string[] {
+  return argv.filter((argument) => !argument.startsWith("-"));
 }
 
 async function buildProgram(argv: readonly string[]): Promise<Command> {
@@ -69,7 +81,7 @@ async function buildProgram(argv: readonly string[]): Promise<Command> {
     .description("Variational diffusion models with a chosen or learned forward process.")
     .version(packageVersion(), "-V, --version")
     .addHelpText("after", EXAMPLES);
-  const [first, second] = argv.filter((argument) => !argument.startsWith("-"));
+  const [first, second] = wordsOf(argv);
   const asked = first === "help" ? second : first;
   for (const [name, summary, load] of COMMANDS) {
     // The others stand in the list of commands, and for the nearest name, by their summary alone.

@@ -41,7 +41,7 @@ export function quickstartCommand(): Command {
 Examples:
   varidiff quickstart
   varidiff quickstart --set train.minutes=10
-  varidiff quickstart --set data.name=mnist --set data.path=~/mnist
+  varidiff quickstart --set data.name=mnist --set data.path=/data/mnist
 `,
     )
     .action(quickstart);

@@ -6,7 +6,7 @@ import { UserError } from "../errors.js";
 import { type Config, configSchema } from "../experiment/config.js";
 import { loadConfig } from "../experiment/load-config.js";
 import { describePlan, planOf } from "../experiment/plan.js";
-import { createRun, openRun, type Run } from "../experiment/run-folder.js";
+import { createRun, openRun, type Run, withdrawRun } from "../experiment/run-folder.js";
 import { runConfig } from "../experiment/trained.js";
 import type { Reading } from "../experiment/trainer.js";
 import { type TrainingResult, trainRun } from "../experiment/training-run.js";
@@ -126,7 +126,7 @@ export async function trainWithProgress(
   } finally {
     progress.done();
     stop.release();
-    if (fs.readdirSync(run.dir).length === 0) fs.rmdirSync(run.dir); // a run that never began
+    if (fs.readdirSync(run.dir).length === 0) withdrawRun(run); // a run that never began
   }
 }
 

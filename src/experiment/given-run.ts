@@ -1,5 +1,4 @@
 /** A run whose weights come from elsewhere, not from a training of its own. */
-import fs from "node:fs";
 import type { ImageModel } from "../diffusion/system.js";
 import { UserError } from "../errors.js";
 import { makeFolder, type StoredTensor, writeFileAtomic } from "../io/index.js";
@@ -10,7 +9,7 @@ import { prepareMachine } from "./experiment.js";
 import { Journal } from "./journal.js";
 import { stringifyConfig } from "./load-config.js";
 import { provenance } from "./provenance.js";
-import { createRun, lockRun, type NewRun, type Run } from "./run-folder.js";
+import { createRun, lockRun, type NewRun, type Run, withdrawRun } from "./run-folder.js";
 
 /** Tensors by the names of a system's parameters. */
 export type GivenTensors = ReadonlyMap<string, StoredTensor>;
@@ -101,7 +100,7 @@ export function writeGivenRun(to: NewRun, given: GivenRun): Run {
       lock.release();
     }
   } catch (error) {
-    fs.rmSync(run.dir, { recursive: true, force: true });
+    withdrawRun(run);
     throw error;
   }
   return run;

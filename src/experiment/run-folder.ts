@@ -27,6 +27,8 @@ export interface Run {
   /** The folder's name, `0007-vdm-fashion-mnist`. */
   readonly name: string;
   readonly paths: RunPaths;
+  /** Of a new run, the topmost folder that was made for it; absent where its folder was there already. */
+  readonly made?: string;
 }
 
 /** A run that was there already, with its config as text. */
@@ -44,9 +46,21 @@ export function createRun(request: NewRun): Run {
   if ("out" in request) return createAt(request.out);
   const root = request.root ?? "runs";
   return explained(root, () => {
-    fs.mkdirSync(root, { recursive: true });
-    return runAt(path.join(root, createNumbered(root, folderName(request.name))));
+    const above = fs.mkdirSync(root, { recursive: true });
+    const run = runAt(path.join(root, createNumbered(root, folderName(request.name))));
+    return { ...run, made: above ?? run.dir };
   });
+}
+
+/** Takes a new run back that never began: what lies in its folder, and the folders that were made for it and are empty. */
+export function withdrawRun({ dir, made }: Run): void {
+  for (const name of fs.readdirSync(dir)) fs.rmSync(path.join(dir, name), { recursive: true, force: true });
+  if (made === undefined) return;
+  const top = path.resolve(made);
+  for (let folder = path.resolve(dir); folder.startsWith(top); folder = path.dirname(folder)) {
+    if (fs.readdirSync(folder).length > 0) return;
+    fs.rmdirSync(folder);
+  }
 }
 
 /**
@@ -60,7 +74,11 @@ export function openRun(dir: string): OpenedRun {
   } catch (error) {
     const why = fs.existsSync(dir) ? "has no config.yaml, so it is no run" : "does not exist";
     const others = listRuns(path.dirname(path.resolve(dir))).map(({ name }) => name);
-    throw new UserError(`${dir} ${why}${didYouMean(run.name, others)}`, { cause: error });
+    const near = didYouMean(run.name, others);
+    const advice = near.startsWith(":")
+      ? near
+      : `: give the folder of a run ("varidiff runs" lists them)${near}`;
+    throw new UserError(`${dir} ${why}${advice}`, { cause: error });
   }
 }
 
@@ -100,8 +118,8 @@ function runAt(dir: string): Run {
 
 function createAt(out: string): Run {
   return explained(out, () => {
-    fs.mkdirSync(out, { recursive: true });
-    if (fs.readdirSync(out).length === 0) return runAt(out);
+    const made = fs.mkdirSync(out, { recursive: true });
+    if (fs.readdirSync(out).length === 0) return { ...runAt(out), ...(made === undefined ? {} : { made }) };
     const advice = isRun(out)
       ? `already holds a run; go on with it by "varidiff train --resume ${out}", or choose another --out`
       : "is not empty; choose another --out";

@@ -3,14 +3,23 @@ import type { ImageModel } from "../diffusion/system.js";
 import { UserError } from "../errors.js";
 import { loadTensors } from "../torch/index.js";
 import { newestWholeCheckpoint } from "./checkpoint-files.js";
-import { openRun } from "./run-folder.js";
+import { openRun, type Run } from "./run-folder.js";
+
+function openFrom(dir: string): Run {
+  try {
+    return openRun(dir);
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    throw new UserError(`train.from: ${error.message}`, { cause: error });
+  }
+}
 
 /**
  * Puts the averaged weights of the run in `dir` into the parameters of the same names; says how many, for the log.
  * @throws UserError where the run has no checkpoint, no parameter in common, or one of another shape
  */
 export function startFrom(system: ImageModel, dir: string, { device }: { readonly device: string }): string {
-  const { checkpoint } = newestWholeCheckpoint(openRun(dir));
+  const { checkpoint } = newestWholeCheckpoint(openFrom(dir));
   const file = checkpoint?.files.ema;
   if (!checkpoint || !file)
     throw new UserError(

@@ -107,6 +107,8 @@ test("the result is text, or one JSON document in which NaN and infinities are n
 test.each([
   [["train", "mistake"], 3, "varidiff: expected a, found b; do c\n"],
   [["trian"], 1, 'varidiff: unknown command "trian": did you mean train?\n'],
+  [["help", "foo"], 1, 'varidiff: unknown command "foo"\n'],
+  [["help", "trian"], 1, 'varidiff: unknown command "trian": did you mean train?\n'],
   [["train", "x", "--jsno"], 1, 'varidiff: unknown option "--jsno": did you mean --json?\n'],
   [["train"], 1, 'varidiff: missing required argument "what"\n'],
   [["train", "x", "--steps"], 1, 'varidiff: option "--steps <n>" argument missing\n'],

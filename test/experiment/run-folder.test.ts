@@ -6,7 +6,14 @@ import os from "node:os";
 import path from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import { UserError } from "../../src/errors.js";
-import { createRun, isLocked, listRuns, lockRun, openRun } from "../../src/experiment/run-folder.js";
+import {
+  createRun,
+  isLocked,
+  listRuns,
+  lockRun,
+  openRun,
+  withdrawRun,
+} from "../../src/experiment/run-folder.js";
 import { transpileInto } from "./transpile.js";
 
 let scratch: string;
@@ -74,6 +81,27 @@ test("--out is the run folder itself, and must be empty", () => {
   );
 });
 
+test("a run that never began takes back what was made for it, and no more", () => {
+  const deep = createRun({ out: path.join(root, "a", "b", "c") });
+  fs.writeFileSync(deep.paths.config, "system: vdm\n");
+  withdrawRun(deep);
+  expect(fs.readdirSync(root)).toEqual([]);
+
+  const own = path.join(root, "own");
+  fs.mkdirSync(own);
+  withdrawRun(createRun({ out: own }));
+  withdrawRun(createRun({ out: path.join(own, "x", "y") }));
+  expect(fs.readdirSync(root)).toEqual(["own"]);
+  expect(fs.readdirSync(own)).toEqual([]);
+
+  const runs = path.join(root, "runs");
+  const [first, second] = [createRun({ root: runs, name: "a" }), createRun({ root: runs, name: "b" })];
+  withdrawRun(first); // made the root, which another run is in now
+  expect(fs.readdirSync(runs)).toEqual(["0002-b"]);
+  withdrawRun(second);
+  expect(fs.readdirSync(runs)).toEqual([]);
+});
+
 test("opening reads the config; a folder that is no run names the nearest one", () => {
   const run = createRun({ root, name: "vdm-mnist" });
   fs.writeFileSync(run.paths.config, "system: vdm\n");
@@ -84,6 +112,10 @@ test("opening reads the config; a folder that is no run names the nearest one", 
   );
   fs.mkdirSync(path.join(root, "0002-empty"));
   expect(() => openRun(path.join(root, "0002-empty"))).toThrow(/has no config\.yaml, so it is no run/);
+  const lost = path.join(root, "other", "place");
+  expect(() => openRun(lost)).toThrow(
+    new UserError(`${lost} does not exist: give the folder of a run ("varidiff runs" lists them)`),
+  );
   expect(listRuns(root).map(({ name }) => name)).toEqual(["0001-vdm-mnist"]);
   expect(listRuns(run.dir).map(({ dir }) => dir)).toEqual([run.dir]);
   expect(listRuns(path.join(root, "nowhere"))).toEqual([]);
