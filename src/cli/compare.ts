@@ -28,8 +28,9 @@ interface CompareOptions {
 
 const AFTER = `
 Runs that differ in train.seed alone are one group, named after their folders without number and seed. Every
-run must have been measured alike (varidiff evaluate); where runs have several results in common, those on test
-images, of averaged weights and of the most images count, unless the options say otherwise.
+run must have been measured alike (varidiff evaluate); those of a kind that has no such results are left out.
+Where runs have several results in common, those on test images, of averaged weights and of the most images
+count, unless the options say otherwise.
 
 In the table "s.e." is the standard error over seeds, "s.e. of a run" the mean of the runs' own errors of
 measurement, "minutes" the wall-clock time of training up to the step that was measured, and "CPU min." that of all threads.
@@ -84,13 +85,15 @@ function wantedOf({ split, steps, images, weights }: CompareOptions): Setting {
   };
 }
 
-function warnings({ groups }: Comparison): readonly string[] {
-  return groups.flatMap(({ name, runs }) => {
+function warnings({ groups, leftOut }: Comparison): readonly string[] {
+  const out = leftOut.map(({ run, why }) => `${run} (${why})`).join("; ");
+  const differing = groups.flatMap(({ name, runs }) => {
     const steps = [...new Set(runs.map(({ step }) => step))];
     return steps.length > 1
       ? [`${name}: the runs were measured at different steps (${steps.join(", ")})`]
       : [];
   });
+  return out === "" ? differing : [`left out: ${out}`, ...differing];
 }
 
 /** What all numbers are of. */

@@ -85,6 +85,13 @@ export function listCheckpoints(run: Run): readonly number[] {
     .sort((a, b) => a - b);
 }
 
+/** What the newest checkpoint says of its training, whether its tensors are whole or not; nothing where there is none. */
+export function newestState(run: Run): JsonObject | undefined {
+  const step = listCheckpoints(run).at(-1);
+  if (step === undefined) return undefined;
+  return readState(path.join(run.paths.checkpoints, folderOf(step), "state.json"), step).state;
+}
+
 /**
  * The checkpoint of `step`, its files compared with the sizes and SHA-256 sums in its `state.json`.
  * @throws UserError for one that is not there or damaged, naming the file

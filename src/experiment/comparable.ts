@@ -54,7 +54,8 @@ const facts: Readonly<Record<string, (value: unknown) => string>> = {
   atol: (atol) => ` --atol ${atol}`,
 };
 
-function readResult(document: EvaluationDocument): Result {
+/** What a document of bits/dim says. */
+export function readResult(document: EvaluationDocument): Result {
   const {
     data,
     bitsPerDim,
@@ -85,14 +86,19 @@ export function isIn(setting: Setting): (result: Result) => boolean {
   return (result) => keyOf(result.setting) === key;
 }
 
+/** That of a run which counts in this setting: of the newest step, from the most passes. */
+export function countingResult<R extends Result>(results: readonly R[], setting: Setting): R | undefined {
+  return results.filter(isIn(setting)).sort((a, b) => b.step - a.step || b.passes - a.passes)[0];
+}
+
 /**
- * The setting that most runs have results in, then by split, averaged weights and number of images.
- * @throws UserError where not all runs have it
+ * The setting that most runs have results in, then by split, averaged weights and number of images, with the runs that
+ * lack it; undefined where there are no results.
  */
-export function commonSetting(
-  sources: readonly Source[],
-  { metric, wanted = {} }: { readonly metric: string; readonly wanted?: Setting | undefined },
-): Setting {
+export function settingOfMost<S extends Pick<Source, "results">>(
+  sources: readonly S[],
+  wanted: Setting = {},
+): { readonly setting: Setting; readonly without: readonly S[] } | undefined {
   const fits = ({ setting }: Result) =>
     Object.entries(wanted).every(([fact, value]) => setting[fact] === value);
   const settings = new Map(
@@ -111,6 +117,15 @@ export function commonSetting(
         Number(b.setting.images) - Number(a.setting.images) ||
         Number(a.setting.steps) - Number(b.setting.steps),
     );
+  return best;
+}
+
+/** @throws UserError where not all runs have results in one setting, with the commands that make them */
+export function commonSetting(
+  sources: readonly Source[],
+  { metric, wanted = {} }: { readonly metric: string; readonly wanted?: Setting | undefined },
+): Setting {
+  const best = settingOfMost(sources, wanted);
   if (!best) throw missing(sources, { metric, setting: wanted, why: "there are none" });
   const [other] = best.without;
   if (!other) return best.setting;
@@ -120,12 +135,16 @@ export function commonSetting(
       `expected results on the same images, got ${describeData(best.setting)} and, in ${other.run.dir}, ` +
         `${describeData(rival)}: compare runs on one data set`,
     );
-  const differences = other.results.map(({ setting }) => differenceOf(setting, best.setting));
+  const why = whyApart(other.results, best.setting) ?? "has none";
+  throw missing(best.without, { metric, setting: best.setting, why: `${other.run.dir} ${why}` });
+}
+
+/** How the nearest of a run's results differs, `was measured with images 100 (others: 1000)`; undefined without any. */
+export function whyApart(results: readonly Result[], others: Setting): string | undefined {
+  const differences = results.map(({ setting }) => differenceOf(setting, others));
   const [nearest] = differences.sort((a, b) => a.length - b.length);
-  const why = nearest
-    ? `${other.run.dir} was measured with ${nearest.join(", ")}`
-    : `${other.run.dir} has none`;
-  throw missing(best.without, { metric, setting: best.setting, why });
+  if (!nearest) return undefined;
+  return nearest.length > 0 ? `was measured with ${nearest.join(", ")}` : "was measured on other images";
 }
 
 /** As in `images 100 (others: 1000)`. */

@@ -1,8 +1,9 @@
 /** Runs over seeds compared: what they were measured on must agree, groups are tested against a baseline. */
 import { UserError } from "../errors.js";
 import { didYouMean } from "../nearest.js";
-import { commonSetting, isIn, readSource, type Setting, type Source } from "./comparable.js";
+import { commonSetting, countingResult, readSource, type Setting, type Source } from "./comparable.js";
 import { type Estimate, estimate } from "./evaluation.js";
+import { whyNoResults } from "./no-results.js";
 import { grouped } from "./seed-groups.js";
 import { type Alternative, type Welch, welchTest } from "./welch.js";
 
@@ -56,6 +57,12 @@ export interface ComparedPair {
   readonly problem?: string;
 }
 
+/** A run that has nothing to compare, as its kind has none. */
+export interface LeftOutRun {
+  readonly run: string;
+  readonly why: string;
+}
+
 export interface Comparison {
   readonly metric: string;
   /** What all results were measured on. */
@@ -64,17 +71,22 @@ export interface Comparison {
   readonly baseline: string;
   readonly alternative: Alternative;
   readonly pairs: readonly ComparedPair[];
+  readonly leftOut: readonly LeftOutRun[];
 }
 
 /**
  * Groups the runs in `dirs` and tests each group against the baseline. Of every run that result counts which is
- * measured as those of the others are, of the newest step, from the most passes.
+ * measured as those of the others are, of the newest step, from the most passes. Runs of a kind that has no such results
+ * are left out.
  *
  * @throws UserError where results are missing (with the commands that make them) or were measured on different images,
  *   where two runs of a group have the same seed, and for a baseline that is no group
  */
 export function compareRuns(dirs: readonly string[], request: ComparisonRequest): Comparison {
-  const sources = dirs.map((dir) => readSource(dir, request.metric));
+  const { sources, leftOut } = measurable(
+    dirs.map((dir) => readSource(dir, request.metric)),
+    request.metric,
+  );
   const setting = commonSetting(sources, request);
   const groups = grouped(sources).map(([name, members]) =>
     summarise(
@@ -91,7 +103,25 @@ export function compareRuns(dirs: readonly string[], request: ComparisonRequest)
   const pairs = groups
     .filter((group) => group !== baseline)
     .map((group) => against(baseline, group, alternative));
-  return { metric, setting, groups, baseline: name, alternative, pairs };
+  return { metric, setting, groups, baseline: name, alternative, pairs, leftOut };
+}
+
+/** @throws UserError where no run is left */
+function measurable(
+  all: readonly Source[],
+  metric: string,
+): { readonly sources: readonly Source[]; readonly leftOut: readonly LeftOutRun[] } {
+  const reasons = all.map((source) => (source.results.length > 0 ? undefined : whyNoResults(source, metric)));
+  const leftOut = all.flatMap(({ run }, i) => {
+    const why = reasons[i];
+    return why === undefined ? [] : [{ run: run.dir, why }];
+  });
+  const [first] = leftOut;
+  if (first && leftOut.length === all.length)
+    throw new UserError(
+      `expected runs that can have results of ${metric}, got ${first.run} (${first.why}): compare runs of a system that has them`,
+    );
+  return { sources: all.filter((_, i) => reasons[i] === undefined), leftOut };
 }
 
 function against(baseline: ComparedGroup, group: ComparedGroup, alternative: Alternative): ComparedPair {
@@ -130,7 +160,7 @@ function summarise(name: string, runs: readonly ComparedRun[]): ComparedGroup {
 
 /** The run's result in this setting, which it has. */
 function measured({ run, config, records, results }: Source, setting: Setting): ComparedRun {
-  const [result] = results.filter(isIn(setting)).sort((a, b) => b.step - a.step || b.passes - a.passes);
+  const result = countingResult(results, setting);
   if (!result) throw new Error(`${run.dir} has no result in the common setting`);
   const { step, bitsPerDim, terms } = result;
   const newest = (key: string, upTo = Number.POSITIVE_INFINITY) =>

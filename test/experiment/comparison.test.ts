@@ -3,7 +3,9 @@ import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeEach, expect, test } from "vitest";
+import { writeCheckpoint } from "../../src/experiment/checkpoint-files.js";
 import { type ComparisonRequest, compareRuns } from "../../src/experiment/comparison.js";
+import { openRun } from "../../src/experiment/run-folder.js";
 
 const scratch = fs.mkdtempSync(path.join(os.tmpdir(), "varidiff-compare-"));
 let root: string;
@@ -220,6 +222,25 @@ test("results on different images do not compare, whatever is measured anew; a n
     results: [result(3, { data: { name: "mine", fingerprint: "0123" } })],
   });
   expect(compare([one, three]).groups).toHaveLength(1);
+});
+
+test("runs whose kind has no such result are left out, with the reason, where others remain", () => {
+  const withState = (name: string, config: object) => {
+    const dir = makeRun(name, { config });
+    writeCheckpoint(openRun(dir), { step: 0, tensors: {}, state: { shape: [1, 28, 28] }, keep: 1 });
+    return dir;
+  };
+  const one = makeRun("a", { results: [result(3)] });
+  const classifier = withState("lenet", { system: "classifier" });
+  const degraded = withState("vcd", { system: "vcd" });
+  const { groups, leftOut } = compare([classifier, one, degraded]);
+  expect(groups.map(({ runs }) => runs.map(({ dir }) => dir))).toEqual([[one]]);
+  expect(leftOut.map(({ run }) => run)).toEqual([classifier, degraded]);
+  expect(leftOut[0]?.why).toBe("classifier is no diffusion model");
+  expect(leftOut[1]?.why).toMatch(/^vcd has no bound: /);
+  expect(() => compare([classifier])).toThrow(/can have results of bpd, got .*lenet \(classifier is no/);
+  // One that has none yet is to be measured.
+  expect(() => compare([one, withState("b", {})])).toThrow(/b has none; run: varidiff evaluate/);
 });
 
 test("the same seed twice, an unknown baseline, a torn file and a folder that is no run are one line each", () => {
