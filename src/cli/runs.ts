@@ -1,10 +1,10 @@
 /** `varidiff runs`: the runs of a folder as a table, and a ranking of those whose numbers compare. */
 import fs from "node:fs";
-import path from "node:path";
 import { Command } from "commander";
 import { parse } from "yaml";
 import { UserError } from "../errors.js";
 import { listCheckpoints } from "../experiment/checkpoint-files.js";
+import { type EvaluationDocument, evaluationDocuments } from "../experiment/evaluation-documents.js";
 import { isLocked, listRuns, type Run } from "../experiment/run-folder.js";
 import { readJsonl } from "../io/index.js";
 import { didYouMean } from "../nearest.js";
@@ -12,12 +12,14 @@ import { emit } from "./output.js";
 import { aligned } from "./table.js";
 
 /** A file of `evaluation/`, as far as it is shown here. */
-interface Evaluation {
+interface Evaluation extends EvaluationDocument {
   readonly metric: string;
   readonly bitsPerDim: { readonly mean: number; readonly standardError: number };
   readonly split: string;
   readonly step: number;
   readonly images: number;
+  /** T of the bound; 0 for continuous time. */
+  readonly steps?: number;
   readonly passes: number;
   readonly ema: boolean;
   readonly precision: string;
@@ -50,6 +52,8 @@ interface RunSummary {
   readonly group?: string | undefined;
   /** Place among the runs of its group, from 1. */
   readonly rank?: number | undefined;
+  /** Why it has none, where its results are others than those of its group. */
+  readonly apart?: string | undefined;
   readonly problem?: string | undefined;
 }
 
@@ -63,7 +67,11 @@ const EXAMPLES = `
 Examples:
   varidiff runs                               every run in ./runs
   varidiff runs /big/disk/runs --json
-  varidiff runs --rank --data fashion-mnist   best first, by bits/dim of the newest evaluation
+  varidiff runs --rank --data fashion-mnist   best first, by bits/dim
+
+Without --rank the result shown is one on test images before others, of the newest step, from the most draws. With
+it only results compare that were measured alike (as for "varidiff compare"): those in the setting that most runs
+have results in are ranked, of each the one of the newest step; other runs are listed apart, with the reason.
 `;
 
 export function runsCommand(): Command {
@@ -74,14 +82,19 @@ export function runsCommand(): Command {
     .option("--data <NAME>", "only runs on this data set")
     .option("--json", "print one JSON document")
     .addHelpText("after", EXAMPLES)
-    .action((root: string | undefined, options: RunsOptions) => {
+    .action(async (root: string | undefined, options: RunsOptions) => {
       const folder = root ?? "runs";
       if (root !== undefined && !fs.existsSync(root)) throw new UserError(`there is no folder ${root}`);
+      if (root !== undefined && !fs.statSync(root).isDirectory())
+        throw new UserError(
+          `expected a folder of runs, got ${root}, a file: give the folder that holds them`,
+        );
       const all = listRuns(folder).map(summarise);
       const wanted = options.data === undefined ? all : onData(all, options.data);
-      const runs = options.rank ? ranked(wanted, options.data) : wanted;
-      for (const { name, problem } of runs) {
+      const runs = options.rank ? await ranked(wanted, options.data) : wanted;
+      for (const { name, problem, apart } of runs) {
         if (problem !== undefined) process.stderr.write(`${name}: ${problem}\n`);
+        if (apart !== undefined) process.stderr.write(`${name} has no rank: it ${apart}\n`);
       }
       emit(
         { root: folder, runs },
@@ -102,10 +115,11 @@ function onData(runs: readonly RunSummary[], name: string): readonly RunSummary[
 }
 
 /**
- * Best first; runs without an evaluation come last and have no rank. With `--data` each group is ranked by itself,
- * without it more than one group is refused: their order would mean nothing.
+ * Best first; runs whose results do not compare with those of most, and runs without any, come last and have no rank. With
+ * `--data` each group is ranked by itself, without it more than one group is refused: their order would mean nothing.
  */
-function ranked(runs: readonly RunSummary[], data: string | undefined): readonly RunSummary[] {
+async function ranked(runs: readonly RunSummary[], data: string | undefined): Promise<readonly RunSummary[]> {
+  const { ranking } = await import("../experiment/ranking.js");
   const groups = [...new Set(runs.flatMap(({ group }) => group ?? []))].sort();
   if (data === undefined && groups.length > 1) {
     const advice = "rank those on one data set, each kind by itself, with --data NAME";
@@ -113,16 +127,20 @@ function ranked(runs: readonly RunSummary[], data: string | undefined): readonly
       `bits/dim do not compare across ${groups.map((name) => `"${name}"`).join(" and ")}; ${advice}`,
     );
   }
-  const inGroup = (group: string) =>
-    runs
-      .filter((run) => run.group === group)
-      .sort((a, b) => bitsPerDim(a) - bitsPerDim(b))
-      .map((run, i) => ({ ...run, rank: i + 1 }));
+  const inGroup = (group: string) => {
+    const members = runs.filter((run) => run.group === group);
+    const onSplit = members.map(({ evaluations }) =>
+      evaluations.filter(({ split }) => split === evaluations[0]?.split),
+    );
+    return ranking(onSplit)
+      .map(({ rank, document, apart }, i) => {
+        const run = members[i] as RunSummary;
+        const others = run.evaluations.filter((one) => one !== document);
+        return { ...run, rank, apart, evaluations: document ? [document, ...others] : others };
+      })
+      .sort((a, b) => (a.rank ?? Number.POSITIVE_INFINITY) - (b.rank ?? Number.POSITIVE_INFINITY));
+  };
   return [...groups.flatMap(inGroup), ...runs.filter(({ group }) => group === undefined)];
-}
-
-function bitsPerDim({ evaluations: [shown] }: RunSummary): number {
-  return shown?.bitsPerDim.mean ?? Number.POSITIVE_INFINITY;
 }
 
 /** One run as its files tell it; a file that cannot be read makes a row with a problem, never an end of the table. */
@@ -173,14 +191,9 @@ function statusOf(run: Run, { failed, done }: { readonly failed: boolean; readon
 }
 
 /** On test images before others, of the newest step, from the most passes over the most images: the first one counts. */
-function readEvaluations({ paths: { evaluation: folder } }: Run): readonly Evaluation[] {
-  if (!fs.existsSync(folder)) return [];
+function readEvaluations(run: Run): readonly Evaluation[] {
   const splits = ["test", "validation", "train"];
-  return fs
-    .readdirSync(folder)
-    .filter((name) => name.endsWith(".json"))
-    .sort()
-    .map((name) => JSON.parse(fs.readFileSync(path.join(folder, name), "utf8")) as Evaluation)
+  return (evaluationDocuments(run) as readonly Evaluation[])
     .filter(({ metric, bitsPerDim }) => metric === "bpd" && typeof bitsPerDim?.mean === "number")
     .sort(
       (a, b) =>
@@ -208,7 +221,18 @@ function asNumber(value: unknown): number | undefined {
 
 function table(runs: readonly RunSummary[]): string {
   const grouped = runs.some(({ rank }) => rank !== undefined);
-  const header = ["run", "system", "data", "step", "params", "train", "evaluated (bits/dim)", "status"];
+  const header = [
+    "run",
+    "system",
+    "data",
+    "step",
+    "params",
+    "train",
+    "evaluated (bits/dim)",
+    "images",
+    "T",
+    "status",
+  ];
   const rows = runs.map((run) => [
     run.name,
     run.system,
@@ -217,10 +241,13 @@ function table(runs: readonly RunSummary[]): string {
     run.parameters === undefined ? "-" : formatCount(run.parameters),
     run.trainBitsPerDim?.toFixed(3) ?? "-",
     formatEvaluation(run.evaluations[0]),
+    ...settingCells(run.evaluations[0]),
     run.status,
   ]);
   if (!grouped) return aligned([header, ...rows]);
-  const places = runs.map(({ rank, group }) => [rank === undefined ? "-" : String(rank), group ?? "-"]);
+  const places = runs.map(({ rank, group }) =>
+    rank === undefined ? ["-", "-"] : [String(rank), group ?? "-"],
+  );
   return aligned([
     ["rank", ...header, "compares with"],
     ...rows.map((row, i) => [places[i]?.[0] ?? "-", ...row, places[i]?.[1] ?? "-"]),
@@ -231,6 +258,12 @@ function formatEvaluation(evaluation: Evaluation | undefined): string {
   if (!evaluation) return "-";
   const { bitsPerDim, split, step } = evaluation;
   return `${bitsPerDim.mean.toFixed(4)} ± ${bitsPerDim.standardError?.toFixed(4) ?? "?"} ${split} @${step}`;
+}
+
+/** How many images, and T of the bound. */
+function settingCells(evaluation: Evaluation | undefined): readonly string[] {
+  if (!evaluation) return ["-", "-"];
+  return [String(evaluation.images), evaluation.steps ? String(evaluation.steps) : "continuous"];
 }
 
 /** `36.1 M`, `845 k`. */

@@ -93,10 +93,12 @@ test("step, parameters, bits/dim and evaluations are read from the run's files",
     "params",
     "train",
     "evaluated (bits/dim)",
+    "images",
+    "T",
     "status",
   ]);
   expect(stdout).toMatch(
-    /0001-a +vdm +fashion-mnist +60\/100 +36\.1 M +3\.400 +3\.2000 ± 0\.0100 test @100 +interrupted\n$/,
+    /0001-a +vdm +fashion-mnist +60\/100 +36\.1 M +3\.400 +3\.2000 ± 0\.0100 test @100 +100 +continuous +interrupted\n$/,
   );
 });
 
@@ -113,7 +115,7 @@ test("a run is running, finished, interrupted, failed or unreadable", async () =
   expect((await runs()).stderr).toMatch(/^0005-unreadable: .*metrics\.jsonl.*line 1.*\n$/);
 });
 
-test("--rank sorts by the newest evaluation on test images", async () => {
+test("--rank sorts by the result of the newest step on test images", async () => {
   makeRun("worse", { evaluations: [evaluation(3.5), evaluation(1, { split: "train" })] });
   makeRun("none", {});
   makeRun("better", { evaluations: [evaluation(3.1), evaluation(2, { step: 50 })] });
@@ -123,6 +125,29 @@ test("--rank sorts by the newest evaluation on test images", async () => {
     ["0001-worse", 2],
     ["0002-none", undefined],
   ]);
+});
+
+test("--rank ranks what was measured alike, the runs that were not stand apart with the reason", async () => {
+  const exact = evaluation(3.3, { images: 10_000, steps: 0 });
+  makeRun("chain", { evaluations: [evaluation(3.1, { images: 2000, steps: 500 })] });
+  makeRun("both", { evaluations: [exact, evaluation(3, { images: 2000, steps: 500, step: 200 })] });
+  makeRun("best", { evaluations: [{ ...exact, bitsPerDim: { mean: 3.2, standardError: 0.01 } }] });
+  makeRun("also", { evaluations: [exact] });
+  const said = await runs("--rank", "--json");
+  const ranked = JSON.parse(said.stdout).runs as readonly Record<string, unknown>[];
+  expect(ranked.map(({ name, rank, apart }) => [name, rank, apart])).toEqual([
+    ["0003-best", 1, undefined],
+    ["0002-both", 2, undefined],
+    ["0004-also", 2, undefined],
+    ["0001-chain", undefined, "was measured with images 2000 (others: 10000), steps 500 (others: 0)"],
+  ]);
+  expect(said.stderr).toBe(
+    "0001-chain has no rank: it was measured with images 2000 (others: 10000), steps 500 (others: 0)\n",
+  );
+  // What is shown is what is ranked, though another result is of a newer step.
+  expect((await runs("--rank")).stdout).toMatch(
+    /^2 +0002-both .* 3\.3000 ± 0\.0100 test @100 +10000 +continuous /m,
+  );
 });
 
 test.each([
@@ -168,9 +193,20 @@ test("--data takes one data set, and ranks each kind by itself", async () => {
   );
 });
 
+test("a result that is no JSON is named", async () => {
+  const { paths } = makeRun("torn", {});
+  const file = path.join(paths.evaluation, "torn.json");
+  fs.writeFileSync(file, '{"metric": "b');
+  expect((await runs()).stderr).toBe(
+    `0001-torn: ${file}: expected a JSON document: delete it and measure anew\n`,
+  );
+});
+
 test("a folder without runs says how to start one; a folder that is not there is a mistake", async () => {
   expect((await runs()).stdout).toBe(`no runs in ${root}; start one: varidiff train CONFIG\n`);
   expect(await listed()).toEqual([]);
   fs.rmdirSync(root);
   await expect(runs()).rejects.toThrow(`there is no folder ${root}`);
+  fs.writeFileSync(root, "");
+  await expect(runs()).rejects.toThrow(`expected a folder of runs, got ${root}, a file`);
 });
