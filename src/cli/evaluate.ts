@@ -33,7 +33,8 @@ Examples:
   varidiff evaluate samples.npz --data fashion-mnist --metrics fid
   varidiff evaluate runs/0001-quickstart --shard 2/4          one of four, anywhere; the last one writes the result
 
-An evaluation that was interrupted goes on where it was when the same command is given again.
+The result is printed, and written to RUN/evaluation as a JSON document named after what was measured; of an npz
+file it is printed alone. An evaluation that was interrupted goes on where it was when the same command is given again.
 `;
 
 export function evaluateCommand(): Command {
@@ -49,15 +50,33 @@ export function evaluateCommand(): Command {
       "the first N images of the split, reconstruction and restoration: N evenly spread; default all, or the config's",
       wholeNumber(1),
     )
-    .option("--passes <K>", "independent draws of every image", wholeNumber(1))
+    .option(
+      "--passes <K>",
+      "independent draws of every image; default the config's evaluate.passes",
+      wholeNumber(1),
+    )
     .option(
       "--steps <T>",
       "the bound of a chain of T steps, 0 for continuous time, default as trained; quality: sampling steps, default the config's",
       wholeNumber(0),
     )
-    .addOption(new Option("--split <SPLIT>", "which images").choices(["train", "validation", "test"]))
-    .option("--batch-size <N>", "images at a time", wholeNumber(1))
-    .option("--shard <I/N>", "measure every Nth batch, from the Ith on", shard, { index: 1, of: 1 })
+    .addOption(
+      new Option("--split <SPLIT>", "which images; default the config's data.evaluationSplit").choices([
+        "train",
+        "validation",
+        "test",
+      ]),
+    )
+    .option(
+      "--batch-size <N>",
+      "images at a time; default the config's evaluate.batchSize, quality 64",
+      wholeNumber(1),
+    )
+    .addOption(
+      new Option("--shard <I/N>", "measure every Nth batch, from the Ith on")
+        .argParser(shard)
+        .default({ index: 1, of: 1 }, "1/1, all"),
+    )
     .addOption(
       new Option("--weights <KIND>", "averaged or raw weights").choices(["ema", "raw"]).default("ema"),
     )
