@@ -262,7 +262,7 @@ export function hasBound<T extends DiffusionSystem>(system: T): system is T & Bo
   return "bound" in system && (system as Partial<BoundedLikelihood>).noBound === undefined;
 }
 
-/** Whether the probability-flow ODE gives its exact likelihood: what `logDensity` and `evaluate --metrics nll` ask. */
+/** Whether the probability-flow ODE gives its exact likelihood: what `evaluate --metrics nll` and the sampler `ode` need. */
 export function hasFlow<T extends DiffusionSystem>(system: T): system is T & FlowLikelihood {
   return "flow" in system;
 }

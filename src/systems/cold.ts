@@ -27,9 +27,9 @@ export interface ColdOptions extends ColdWalkOptions {
 }
 
 /**
- * `x_k = D(x_0, k)`, level k of `0 .. T`, `[B, C, H, W]`; with `inputNoise` a draw from `N(D(x_0, k), inputNoise^2 I)`. The network maps x_k and k `[B]` to
- * x_0, to the change to a lower level, or to the noise, `[B, C, H, W]`. The loss of an image is the absolute or squared difference
- * from it, summed or averaged over pixels (`LevelLoss`), at a level drawn evenly from 1 to `highestLevel`.
+ * `x_k = D(x_0, k)`, `[B, C, H, W]`, level k of 0 .. T; with `inputNoise` a draw from `N(D(x_0, k), inputNoise^2 I)`. The network maps x_k and
+ * k `[B]` to x_0, to what is between x_k and a lower level, or to the noise, `[B, C, H, W]`. The loss of an image, `[B]`, is the absolute or
+ * squared difference from it, summed or averaged over pixels (`LevelLoss`), at a level drawn evenly from 1 to `highestLevel`.
  */
 export class ColdDiffusion extends ColdWalk {
   readonly network: LevelNetwork;

@@ -68,7 +68,7 @@ function officialPath(chain: GaussianChain, firstBeta: number): OfficialPath {
 }
 
 /**
- * Two networks of one kind, each mapping x_t `[B, C, H, W]` and t `[B]` to `[B, C, H, W]`, or `[B, 2C, H, W]` with learned variances. The
+ * Two networks, each mapping x_t `[B, C, H, W]` and t `[B]` to `[B, C, H, W]`, or `[B, 2C, H, W]` with learned variances. The
  * denoiser leads the first state to the image, the generator noise to that state (eq. 12-13):
  *
  *   -log p(x_0) <= E[-log p(x_0 | x_1)] + E[log q(x_2 .. x_T | x_1) - log p(x_1 .. x_T)],   `x_1 ~ N(sqrt(1 - beta_1) x_0, beta_1 I)`

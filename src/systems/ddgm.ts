@@ -16,7 +16,8 @@ export interface DdgmOptions extends ChainOptions {
  *
  *   simple   mean (eps - eps_hat)^2, plus the term of the bound where variances are learned   (Ho et al., eq. 14)
  *   hybrid   the same with the term times T / 1000                                            (Nichol, Dhariwal, eq. 16)
- *   vlb      T times the term: KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)), or -log p(x_0 | x_1) at the first step, bits/dim
+ *   kl       the term alone: KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)), or -log p(x_0 | x_1) at the first step, bits/dim
+ *   vlb      T times the term, the bound up to its prior
  */
 export class DDGM extends ChainDiffusion {
   readonly network: StepNetwork;

@@ -87,12 +87,13 @@ function drawnFrom({ mean, logVariance }: LatentPosterior, epsilon: Tensor): Ten
 }
 
 /**
- * `x_k = D(x_0, k)` is led to its target (`D(x_0, k - 1)`, x_0 or the noise) by `x_k`, its level and a latent z `[B, L]`, all images
- * `[B, C, H, W]`. The loss of an image, with w falling on fading levels and the weight of the divergence rising over `klAnnealing` steps:
+ * `x_k = D(x_0, k)` is led to a target, `D(x_0, k - 1)`, x_0 or the noise, all `[B, C, H, W]`, by what the network f makes of x_k, its level
+ * and a latent z `[B, L]`; the loss of an image, `[B]`, with `x_hat = x_k + f` for the first target and f for the others:
  *
- *   ||f_theta(x_k, k, z) - target||^2 / w_k + beta KL(N(mu, e^v) || N(0, I)),   `z = mu + e^(v/2) epsilon`, `mu, v = encode(x_k, target, k)`
+ *   ||x_hat - target||^2 / w + beta_n KL(N(mu, e^v) || N(0, I)),   z = mu + e^(v/2) epsilon,   (mu, v) = encode(x_k, target, k)
  *
- * with x_k replaced by a teacher's state (VCD), or seen through white noise (VWD).
+ * w is the batch's mean brightness with `lossWeighting: brightness`, else 1; beta_n rises to beta over `klAnnealing` steps. In training
+ * f sees a teacher's state in the place of x_k (VCD), or x_k with white noise (VWD).
  */
 export class VariationalColdDiffusion extends ColdWalk {
   readonly network: LatentLevelNetwork;

@@ -185,5 +185,9 @@ test("mistakes are one line, and leave nothing behind", async () => {
     /data set "idx" was not found; looked in .*no-data/,
   );
   expect(fs.existsSync(at("lost"))).toBe(false);
+  fs.mkdirSync(at("own"));
+  for (const out of [at("own"), path.join(at("deep"), "lost")])
+    expectOneLine(await train([config, "--out", out, "--set", "device=gpu"]), /expected device .*got "gpu"/);
+  expect([fs.existsSync(at("own")), fs.existsSync(at("deep"))]).toEqual([true, false]);
   expectOneLine(await train([config, "--set", "train.steps=0"]), /"train\.steps" must be more than 0/);
 });
