@@ -23,6 +23,7 @@ import {
   type Streams,
   scope,
   setThreads,
+  threadLimit,
 } from "../torch/index.js";
 import type { Config } from "./config.js";
 
@@ -39,7 +40,7 @@ export function prepareMachine(config: Pick<Config, "device" | "precision" | "th
   const fromEnvironment = Number(process.env.OMP_NUM_THREADS);
   const automatic =
     Number.isInteger(fromEnvironment) && fromEnvironment > 0 ? fromEnvironment : physicalCores();
-  const threads = config.threads === "auto" ? automatic : config.threads;
+  const threads = config.threads === "auto" ? Math.min(automatic, threadLimit()) : config.threads;
   setThreads(threads);
   return { device, precision: resolvePrecision(config.precision, device), threads };
 }

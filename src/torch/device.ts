@@ -20,14 +20,24 @@ export function threads(): number {
   return native().threads();
 }
 
+/** The number in `OMP_THREAD_LIMIT`: OpenMP gives no more threads than that; infinity where none is said. */
+export function threadLimit(): number {
+  const limit = Number(process.env.OMP_THREAD_LIMIT);
+  return Number.isInteger(limit) && limit > 0 ? limit : Number.POSITIVE_INFINITY;
+}
+
 /**
  * Changing the number of threads changes the last bits of sums.
- * @throws UserError for less than one, and for so many that they would only wait for one another
+ * @throws UserError for less than one, for so many that they would only wait for one another, and for more than
+ *   `OMP_THREAD_LIMIT`: oneDNN waits for ever for those that OpenMP does not give
  */
 export function setThreads(count: number): void {
   const most = Math.max(64, 2 * os.availableParallelism());
-  if (!Number.isInteger(count) || count < 1 || count > most)
-    throw new UserError(`expected a number of threads from 1 to ${most}, got ${count}: or "auto"`);
+  const limit = threadLimit();
+  if (!Number.isInteger(count) || count < 1 || count > Math.min(most, limit)) {
+    const range = limit < most ? `${limit}, as many as OMP_THREAD_LIMIT allows` : String(most);
+    throw new UserError(`expected a number of threads from 1 to ${range}, got ${count}: or "auto"`);
+  }
   native().setThreads(count);
 }
 
