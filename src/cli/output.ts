@@ -1,6 +1,7 @@
 /** What every command shares: the result on stdout, one line for a user's mistake, and the exit code. */
 import { type Command, CommanderError } from "commander";
 import { UserError } from "../errors.js";
+import { outOfMemory } from "./out-of-memory.js";
 
 /** sysexits.h, EX_SOFTWARE: a defect, as distinct from a user's mistake (1). */
 const DEFECT = 70;
@@ -40,9 +41,10 @@ function prepare(command: Command): void {
 
 /** Says on stderr what went wrong; the exit code. */
 function report(error: unknown): number {
-  if (error instanceof UserError) {
-    complain(error.message);
-    return error.exitCode;
+  const mistake = error instanceof UserError ? error : outOfMemory(error);
+  if (mistake) {
+    complain(mistake.message);
+    return mistake.exitCode;
   }
   if (error instanceof CommanderError) {
     if (error.message.startsWith("error: ")) complain(inOurWords(error.message));

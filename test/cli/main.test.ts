@@ -39,6 +39,10 @@ beforeAll(() => {
       .argument("<what>").option("--json").option("--steps <n>")
       .action((what, { json }) => {
         if (what === "mistake") throw new UserError("expected a, found b; do c", { exitCode: 3 });
+        if (what === "memory") throw new Error(
+          "aten::rand: [enforce fail at alloc_cpu.cpp:75] err == 0. DefaultCPUAllocator: can't allocate memory: " +
+          "you tried to allocate 3221225472 bytes. Error code 12 (Cannot allocate memory)");
+        if (what === "gpu") throw new Error("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity");
         if (what === "defect") throw new TypeError("x is undefined");
         if (what === "flood") for (let i = 0; i < 10_000; i++) process.stdout.write("line\\n".repeat(100));
         else emit({ a: 1, nan: Number.NaN, inf: [Infinity] }, { json, text: () => "a is 1" });
@@ -74,6 +78,7 @@ test("start-up loads no more than commander, and each command is imported only w
     "src/experiment/provenance.ts",
     "src/cli/output.ts",
     "src/errors.ts",
+    "src/cli/out-of-memory.ts",
   ]);
   const { dynamics } = importsOf(fs.readFileSync(path.join(root, "src/cli/main.ts"), "utf8"));
   expect(dynamics).toEqual(NAMES.map((name) => `./${name}.js`));
@@ -114,6 +119,19 @@ test.each([
   [["train", "x", "--steps"], 1, 'varidiff: option "--steps <n>" argument missing\n'],
 ])("%j is a user's mistake: one line and exit code %d", (args, status, stderr) => {
   expect(varidiff(...args)).toEqual({ status, stdout: "", stderr });
+});
+
+test.each([
+  ["memory", "out of memory: an operator asked for 3 GiB more; take a smaller network"],
+  ["gpu", "out of memory of the GPU: an operator asked for 2.50 GiB more; take a smaller network"],
+])("%s that is used up is one line", (what, said) => {
+  const { status, stdout, stderr } = varidiff("train", what);
+  expect({ status, stdout, lines: stderr.trim().split("\n").length }).toEqual({
+    status: 1,
+    stdout: "",
+    lines: 1,
+  });
+  expect(stderr).toContain(`varidiff: ${said}`);
 });
 
 test("anything else is a defect, with its stack", () => {
