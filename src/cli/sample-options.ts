@@ -6,6 +6,7 @@ import { levelsVisited } from "../diffusion/cold/cold-samplers.js";
 import { flowSampler } from "../diffusion/sampler/index.js";
 import type { SharedBySamples } from "../diffusion/system.js";
 import { UserError } from "../errors.js";
+import { checkCount } from "../experiment/drawing.js";
 import { type Sampling, samplingOf } from "../experiment/sampling.js";
 import type { Trained } from "../experiment/trained.js";
 import { ChainDiffusion } from "../systems/chain.js";
@@ -60,8 +61,12 @@ export interface SampleSettings {
 
 export function percentile(text: string): number {
   const value = Number(text);
-  if (!(value > 0 && value <= 100))
-    throw new InvalidArgumentError("expected a percentile above 0, up to 100");
+  if (value > 0 && value < 1)
+    throw new InvalidArgumentError(
+      `expected a percentile in percent, 1 to 100: ${Number((100 * value).toPrecision(12))} is meant, not ${text}`,
+    );
+  if (!(value >= 1 && value <= 100))
+    throw new InvalidArgumentError("expected a percentile in percent, 1 to 100");
   return value;
 }
 
@@ -91,6 +96,7 @@ export function settingsOf(trained: Trained, options: SampleCommandOptions): Sam
     ...chainSettings(trained, options, sampler),
     ...cold,
   };
+  checkCount(settings.count, system.shape);
   system.checkSampling?.(settings);
   return settings;
 }

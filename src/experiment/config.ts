@@ -91,8 +91,22 @@ const common = {
   threads: z.union([z.literal("auto"), positive]).default("auto"),
 } as const;
 
-/** A whole experiment. */
-export const configSchema = z.discriminatedUnion("system", [
+/** Parts of a network one after another: of more not even the names of the parameters fit in memory. */
+const mostParts = 1000;
+const counted: readonly string[] = ["depth", "blocks", "residualBlocks"];
+
+/** Refuses, anywhere in a model, a network of more parts than `mostParts`. */
+function checkParts(part: unknown, path: readonly string[], context: z.RefinementCtx): void {
+  if (typeof part !== "object" || part === null) return;
+  for (const [key, value] of Object.entries(part)) {
+    const here = [...path, key];
+    if (counted.includes(key) && typeof value === "number" && value > mostParts)
+      context.addIssue({ code: "too_big", origin: "number", maximum: mostParts, input: value, path: here });
+    else checkParts(value, here, context);
+  }
+}
+
+const experiments = z.discriminatedUnion("system", [
   z.strictObject({ system: z.literal("vdm"), model: systems.vdm.model.prefault({}), ...common }),
   z.strictObject({ system: z.literal("diffenc"), model: systems.diffenc.model.prefault({}), ...common }),
   z.strictObject({ system: z.literal("mulan"), model: systems.mulan.model.prefault({}), ...common }),
@@ -102,6 +116,11 @@ export const configSchema = z.discriminatedUnion("system", [
   z.strictObject({ system: z.literal("vcd"), model: systems.vcd.model.prefault({}), ...common }),
   z.strictObject({ system: z.literal("classifier"), model: models.classifier.model.prefault({}), ...common }),
 ]);
+
+/** A whole experiment. */
+export const configSchema = experiments.superRefine((config, context) =>
+  checkParts(config.model, ["model"], context),
+);
 
 /** A config with every default filled in: what `configSchema.parse` and `loadConfig` return, a union over `system`. */
 export type Config = z.output<typeof configSchema>;

@@ -78,6 +78,18 @@ export function visible(z: Tensor, system: Pick<DiffusionSystem, "show">): Uint8
   return scope(() => noGrad(() => pixels().toTypedArray())) as Uint8Array;
 }
 
+/** Bytes of images that are drawn in one go: they are kept in one array until all are there. */
+const mostBytes = 2 ** 32;
+
+/** @throws UserError where so many images of this shape, `[C, H, W]`, are more than are kept at a time */
+export function checkCount(count: number, shape: readonly number[]): void {
+  const most = Math.floor(mostBytes / shape.reduce((product, n) => product * n, 1));
+  if (count > most)
+    throw new UserError(
+      `expected at most ${most} images of ${shape.join("x")} at a time, got ${count}: draw them in several goes, each with a --seed of its own`,
+    );
+}
+
 /** Whether the images of a batch depend on one another: by a percentile of all of them, by common steps or common noise. */
 export function areCoupled({
   sampler,
@@ -178,6 +190,7 @@ export class GatheredImages {
 
   constructor(request: WayRequest) {
     const { count, steps, frames = 0, filmed = count } = request;
+    checkCount(count, request.system.shape);
     const [channels = 1, height = 1, width = 1] = request.system.shape;
     this.#request = request;
     this.#shape = { channels: channels as 1 | 3, height, width };

@@ -1,12 +1,13 @@
 /** An evaluation in parts: what is done is kept, what is missing is measured, and the last part writes the result. */
 import fs from "node:fs";
 import path from "node:path";
+import { UserError } from "../errors.js";
 import { explained, writeFileAtomic } from "../io/index.js";
 import type { JsonObject } from "./checkpoint-files.js";
 import { difference, Ledger, type Shard } from "./ledger.js";
 import { type Measurement, type MetricResult, resultOf } from "./metric.js";
 import { packageVersion } from "./provenance.js";
-import { measurePieces, type Piece, type WorkOptions, weightOf } from "./work.js";
+import { type Measured, measurePieces, type Piece, type WorkOptions, weightOf } from "./work.js";
 
 export interface ShardRequest extends WorkOptions {
   /** Where parts and the result are written. */
@@ -30,7 +31,8 @@ export type ShardOutcome =
  * Measures the pieces of a shard that no part holds yet, each kept as it is done; once all shards are done, writes
  * `<name>.json` and removes the parts. The result is the same number for number however it was cut and interrupted.
  *
- * @throws the signal's reason when it aborts: the same request then goes on; UserError when something cannot be written
+ * @throws the signal's reason when it aborts: the same request then goes on; UserError when something cannot be written,
+ *   and for numbers that are not finite, of which no result is written
  */
 export async function evaluateShard(measurement: Measurement, request: ShardRequest): Promise<ShardOutcome> {
   const { folder, shard, log, signal } = request;
@@ -79,12 +81,34 @@ export async function evaluateShard(measurement: Measurement, request: ShardRequ
     const missing = missingShards(pieces, shard.of, (piece) => ledger.has(piece));
     return { kind: "incomplete", missing, batchesDone: entries.length, batches: pieces.length };
   }
+  const lost = imagesNotFinite(entries).size;
+  if (lost > 0) {
+    ledger.remove();
+    measurement.clean?.();
+    throw new UserError(
+      `expected finite numbers, got none for ${lost} of ${imagesOf(entries).size} images: the weights of step ${facts.step} have diverged; ` +
+        "measure earlier ones by --checkpoint, or train anew with a smaller optimiser.learningRate or optimiser.clipNorm=1",
+    );
+  }
   const seconds = entries.reduce((sum, entry) => sum + entry.seconds, 0);
   const result = await resultOf(measurement, entries, seconds);
   writeFileAtomic(file, `${JSON.stringify(result.document, null, 2)}\n`);
   ledger.remove();
   measurement.clean?.();
   return { kind: "complete", file, ...result };
+}
+
+function imagesOf(entries: readonly Measured[]): ReadonlySet<number> {
+  return new Set(entries.flatMap(({ piece }) => piece.indices));
+}
+
+/** Images of which a number is NaN or infinite. */
+function imagesNotFinite(entries: readonly Measured[]): ReadonlySet<number> {
+  const found = entries.flatMap(({ piece: { indices }, numbers }) => {
+    const ofImages = Object.values(numbers).filter(({ length }) => length === indices.length);
+    return indices.filter((_, i) => ofImages.some((values) => !Number.isFinite(values[i])));
+  });
+  return new Set(found);
 }
 
 function missingShards(pieces: readonly Piece[], of: number, has: (piece: Piece) => boolean): string[] {

@@ -1,5 +1,6 @@
 /** A measurement as work in pieces: which there are, how one is measured, and what all of them say together. */
 import { setImmediate as turn } from "node:timers/promises";
+import { UserError } from "../errors.js";
 
 /** What was measured on a piece, by name: one number per image, or fewer where the name is not about images. */
 export type Numbers = Readonly<Record<string, readonly number[]>>;
@@ -45,14 +46,22 @@ export interface WorkOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Every pass over the first `images` images, batch by batch. */
+/** Independent draws of images that a measurement can hold in memory, and say something of. */
+const mostDraws = 20_000_000;
+
+/** Every pass over the first `images` images, batch by batch. @throws UserError for more draws than can be held */
 export function cutInPieces(o: {
   readonly part: string;
   readonly images: number;
   readonly batchSize: number;
   readonly passes: number;
 }): readonly Piece[] {
-  const batches = Math.ceil(o.images / o.batchSize);
+  const { images, passes } = o;
+  if (images * passes > mostDraws)
+    throw new UserError(
+      `expected at most ${mostDraws} draws of ${o.part}, got ${images} images times ${passes}: ask for fewer of either`,
+    );
+  const batches = Math.ceil(images / o.batchSize);
   return Array.from({ length: o.passes * batches }, (_, i) => {
     const batch = i % batches;
     const start = batch * o.batchSize;

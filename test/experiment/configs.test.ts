@@ -82,3 +82,18 @@ test("a decay by steps says after how many", () => {
   const { optimiser } = load("optimiser.decay=steps", "optimiser.decayEvery=500", "optimiser.emaRamp=ramp");
   expect(optimiser).toMatchObject({ decay: "steps", decayEvery: 500, decayFactor: 0.75, emaRamp: "ramp" });
 });
+
+test("what no machine can hold is refused before anything is built", () => {
+  const texts = {
+    vdm: "system: vdm\nmodel: { network: { kind: vdm-unet } }",
+    vcd: "system: vcd\nmodel: { network: { kind: variational-unet }, degradation: { kind: black-blur } }",
+  };
+  const refused = (system: keyof typeof texts, override: string) => () =>
+    loadConfig(configSchema, { text: texts[system], overrides: [override] });
+  expect(refused("vdm", "model.network.depth=1001")).toThrow(
+    '--set model.network.depth=1001: "model.network.depth" must be at most 1000; found 1001',
+  );
+  expect(refused("vdm", "model.network.depth=1000")).not.toThrow();
+  expect(refused("vcd", "model.network.residualBlocks=100000")).toThrow(/must be at most 1000; found 100000/);
+  expect(refused("vcd", "model.degradation.levels=1000000000")).toThrow(/must be at most 10000; found/);
+});

@@ -233,3 +233,26 @@ test("the first difference of two requests, in words", () => {
   expect(difference({ a: 1, b: { c: "x" } }, { a: 1, b: { c: "y" } })).toBe('b.c "x", not "y"');
   expect(difference({ a: 1 }, { a: 1, b: null })).toBe("b none, not null");
 });
+
+test("of numbers that are not finite no result is written, and the images are counted", async () => {
+  const sound = toy();
+  const diverged: Measurement = {
+    ...sound,
+    facts: { ...sound.facts, step: 7 },
+    measure(piece) {
+      // Of one image in one pass, and of another in both.
+      const bits = piece.indices.map((i) => (i === 9 || (i === 4 && piece.pass === 1) ? Number.NaN : i));
+      return { bits, other: bits.map(() => 1) };
+    },
+  };
+  await expect(evaluate(diverged)).rejects.toThrow(
+    /^expected finite numbers, got none for 2 of 10 images: the weights of step 7 have diverged; measure earlier/,
+  );
+  expect(files()).toEqual([]);
+});
+
+test("more draws than memory holds are refused before they are listed", () => {
+  expect(() => cutInPieces({ part: "bound", images: 512, batchSize: 8, passes: 1e9 })).toThrow(
+    "expected at most 20000000 draws of bound, got 512 images times 1000000000: ask for fewer of either",
+  );
+});

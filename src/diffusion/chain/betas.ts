@@ -56,7 +56,7 @@ export function checkBetas(betas: readonly number[]): readonly number[] {
 }
 
 const schedule = partsOf<undefined, readonly number[]>();
-const steps = (count: number) => z.number().int().min(2).default(count);
+const steps = (count: number) => z.number().int().min(2).max(100_000).default(count);
 const variance = z.number().positive().lt(1);
 /** Of a schedule of 1000 steps. */
 const ends = { start: variance.optional(), end: variance.optional() };

@@ -32,7 +32,7 @@ export { AddedNoise, type AddedNoiseOptions, type NoiseScheduleName, noiseBetas 
 export { Pixelation, type PixelationOptions, pixelFactors, pixelIndices } from "./pixelation.js";
 export { SeparableDegradation } from "./separable.js";
 
-const levels = { levels: z.number().int().positive().default(6) };
+const levels = { levels: z.number().int().positive().max(10_000).default(6) };
 const fading = { fading: z.enum(fadingCurves).default("cosine") };
 const pixels = z.number().positive();
 /** The widths of variational cold diffusion; Rissanen et al. go from 0.5 to 20 or more pixels, reached once. */
