@@ -19,7 +19,7 @@ export interface ConfigRequest {
   /** The YAML file; with `text` only its name in messages, and where `extends` starts from. */
   readonly file?: string;
   readonly text?: string;
-  /** `train.steps=100`: the value is a YAML scalar or flow collection; `train.steps=` goes back to the default. */
+  /** `train.steps=100`: the value is a YAML scalar or flow collection. */
   readonly overrides: readonly string[];
 }
 
@@ -149,7 +149,10 @@ function parseOverride(text: string): { readonly key: readonly string[]; readonl
   if (equals < 0 || key.includes(""))
     throw new UserError(`--set "${text}": expected KEY=VALUE, such as train.steps=1000`);
   const value = text.slice(equals + 1).trim();
-  if (value === "") return { key, value: undefined };
+  if (value === "")
+    throw new UserError(
+      `--set "${text}": expected a value after "=", found none; leave it out to keep what is configured`,
+    );
   try {
     return { key, value: parse(value, { prettyErrors: false }) };
   } catch (error) {
@@ -160,18 +163,13 @@ function parseOverride(text: string): { readonly key: readonly string[]; readonl
   }
 }
 
-/** `tree` with `value` at `key`; without the key where `value` is undefined. */
+/** `tree` with `value` at `key`. */
 function assign(tree: Tree, key: readonly string[], value: unknown): Tree {
   const [name = "", ...rest] = key;
   const old = Object.hasOwn(tree, name) ? tree[name] : undefined;
-  if (rest.length > 0 && old === undefined && value === undefined) return tree;
   // A part of another kind leaves the options of the old one behind, as with `extends`.
   if (rest.length === 0 && name === "kind" && otherKind(tree, { kind: value })) return { kind: value };
-  const entries = new Map(Object.entries(tree));
-  const replaced = rest.length === 0 ? value : assignInside(old, rest, value);
-  if (replaced === undefined) entries.delete(name);
-  else entries.set(name, replaced);
-  return Object.fromEntries(entries);
+  return { ...tree, [name]: rest.length === 0 ? value : assignInside(old, rest, value) };
 }
 
 function assignInside(node: unknown, key: readonly string[], value: unknown): unknown {

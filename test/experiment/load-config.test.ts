@@ -79,10 +79,8 @@ test("defaults are filled in and overrides are parsed as YAML", () => {
   expect(config.labels).toEqual({ cat: 3 });
 });
 
-test("an empty override goes back to the default; a map replaces the whole map", () => {
-  const text = `${GOOD}train: {steps: 5}\n`;
-  expect(load(text, "train.steps=").train.steps).toBe(1000);
-  expect(load(text, "model.schedule={kind: monotone, hidden: 8}").model).toEqual({
+test("an override by a map replaces the whole map", () => {
+  expect(load(GOOD, "model.schedule={kind: monotone, hidden: 8}").model).toEqual({
     schedule: { kind: "monotone", hidden: 8 },
   });
 });
@@ -90,7 +88,6 @@ test("an empty override goes back to the default; a map replaces the whole map",
 test("an override reaches into a list", () => {
   const text = `${GOOD}betas: [0.1, 0.2, 0.3]\n`;
   expect(load(text, "betas.1=7").betas).toEqual([0.1, 7, 0.3]);
-  expect(load(text, "betas.1=").betas).toEqual([0.1, 0.3]);
   expect(load(text, "betas.3=0.4").betas).toEqual([0.1, 0.2, 0.3, 0.4]);
 });
 
@@ -178,10 +175,10 @@ test("a missing key is placed at the map it belongs to; several problems are one
 test.each([
   ["train.stpes=3", '--set train.stpes=3: unknown key "train.stpes": did you mean "train.steps"?'],
   ["trian.steps=3", '--set trian.steps=3: unknown key "trian.steps": did you mean "train.steps"?'],
-  ["train.stpes=", '--set train.stpes=: unknown key "train.stpes": did you mean "train.steps"?'],
   ["__proto__.steps=3", /^--set __proto__\.steps=3: unknown key/],
   ["train.steps=-1", '--set train.steps=-1: "train.steps" must be at least 1; found -1'],
   ["train.steps", '--set "train.steps": expected KEY=VALUE, such as train.steps=1000'],
+  ["train.steps=", '--set "train.steps=": expected a value after "=", found none'],
   ["train..steps=1", /expected KEY=VALUE/],
   ["data.name=[a", /^--set "data.name=\[a": the value is not YAML \(.*\); quote it$/],
 ])("a mistake in --set %s", (text, expected) => {
