@@ -4,11 +4,13 @@ import { figureNamed, figures } from "../analysis/index.js";
 import { publishedSets } from "../analysis/published-daed.js";
 import { transferCells } from "../analysis/transfer-table.js";
 import { UserError } from "../errors.js";
+import { checkFolder } from "../io/index.js";
 import { chooseFigures } from "./analyze-choice.js";
 import { drawFigure, type FigureDocument } from "./analyze-figures.js";
 import { ALL, type AnalyzeOptions, stepList } from "./analyze-options.js";
 import { runSubject, type Subject, subjectAt, warnOfOtherData } from "./analyze-subjects.js";
 import { printQualityTable } from "./analyze-table.js";
+import { unusedOptions, watched } from "./analyze-unused.js";
 import { collect, exitCodeOf, fraction, interruptible, wholeNumber } from "./options.js";
 import { emit } from "./output.js";
 import { markdown } from "./table.js";
@@ -106,6 +108,7 @@ async function analyze(target: string | undefined, options: AnalyzeOptions): Pro
 
 async function drawFigures(target: string | undefined, options: AnalyzeOptions): Promise<void> {
   const asked = options.figure.filter((name) => name !== ALL).map(figureNamed);
+  if (options.out !== undefined) checkFolder(options.out);
   // The subject comes last: its threads are those that figures are drawn with.
   const others: Subject[] = [];
   if (target !== undefined) for (const dir of options.with) others.push(await runSubject(dir, options));
@@ -116,11 +119,11 @@ async function drawFigures(target: string | undefined, options: AnalyzeOptions):
   const folder = options.out ?? subject?.folder ?? "figures";
   const drawn: Record<string, unknown> = {};
   const files: string[] = [];
+  const looked = new Set<PropertyKey>();
   try {
     for (const figure of chosen) {
-      const drawing = drawFigure(figure, subject, {
-        ...{ ...options, folder, others, signal: stop.signal, fitted: new Map() },
-      });
+      const settings = { ...options, folder, others, signal: stop.signal, fitted: new Map() };
+      const drawing = drawFigure(figure, subject, watched(settings, looked));
       const leaveOut = options.figure.includes(ALL) && !asked.includes(figure) && !stop.caught();
       const document = await (leaveOut ? drawing.catch((error) => leftOut(figure.name, error)) : drawing);
       if (!document) continue;
@@ -136,6 +139,12 @@ async function drawFigures(target: string | undefined, options: AnalyzeOptions):
   } finally {
     stop.release();
   }
+  const names = Object.keys(drawn);
+  if (names.length > 0)
+    for (const option of unusedOptions(options, looked))
+      process.stderr.write(
+        `${option} changed nothing: no figure that was drawn (${names.join(", ")}) takes it\n`,
+      );
   if (options.json) emit({ files, figures: drawn }, { json: true, text: () => "" });
 }
 

@@ -1,8 +1,10 @@
 /** `varidiff export`: the weights of a run for other programs. */
+import path from "node:path";
 import { Command, Option } from "commander";
 import { UserError } from "../errors.js";
 import { type ExportFormat, exportFormats, exportStateDict } from "../experiment/export-run.js";
 import { openAnyTrained } from "../experiment/trained.js";
+import { checkFolder } from "../io/index.js";
 import { wholeNumber } from "./options.js";
 import { emit } from "./output.js";
 
@@ -50,6 +52,7 @@ Examples:
 function exportRun(dir: string, options: ExportOptions): void {
   if (!options.stateDict) throw new UserError("expected what to export: add --state-dict");
   const { weights, checkpoint, out } = options;
+  if (out !== undefined) checkFolder(path.dirname(out));
   const trained = openAnyTrained(dir, { weights, step: checkpoint, overrides: [] });
   for (const warning of trained.warnings) process.stderr.write(`${warning}\n`);
   const format = options.format ?? (out?.endsWith(".safetensors") ? "safetensors" : "pt");

@@ -57,6 +57,8 @@ Ctrl-C writes a checkpoint and stops; --resume goes on as if nothing had happene
 async function train(file: string | undefined, options: TrainOptions): Promise<void> {
   if ((file === undefined) === (options.resume === undefined))
     throw new UserError("expected either a CONFIG to train or --resume RUN: see `varidiff train --help`");
+  if (options.dryRun && options.profile)
+    throw new UserError("expected one of --dry-run and --profile, got both: leave one out");
   if (options.resume !== undefined && options.out !== undefined)
     throw new UserError("expected --out with a new run only, got it with --resume");
   const old = options.resume === undefined ? undefined : openRun(options.resume);

@@ -26,6 +26,11 @@ export async function accuracyMeasurement(
     throw new UserError(
       `expected the run of a classifier for the metric accuracy, got ${run.dir}, a ${config.system}`,
     );
+  const senseless = (["steps", "passes"] as const).find((name) => request[name] !== undefined);
+  if (senseless !== undefined)
+    throw new UserError(
+      `expected no --${senseless} for the metric accuracy, which draws nothing: leave it out`,
+    );
   const subject = await subjectOf(trained, request, { metric: "accuracy", dequantisation: "none", draws: 1 });
   const { name, facts, machine, images, batchSize, pass, words } = subject;
   return {

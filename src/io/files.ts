@@ -19,6 +19,7 @@ const ADVICE: Readonly<Record<string, string>> = {
   EROFS: "the file system is read-only: choose another place",
   ENOENT: "there is no such file or folder: check the path",
   ENOTDIR: "a part of the path is a file, not a folder: check the path",
+  EEXIST: "a file of that name is where a folder is needed: choose another place",
   EISDIR: "a file was expected, but this is a folder: check the path",
 };
 
@@ -92,6 +93,14 @@ function syncTree(folder: string): void {
 /** Makes a folder and those above it, where they are not there yet. @throws UserError when that cannot be. */
 export function makeFolder(folder: string): void {
   explained("write", folder, () => fs.mkdirSync(folder, { recursive: true }));
+}
+
+/** Finds out before long work whether `makeFolder` could, and makes nothing. @throws UserError when it could not. */
+export function checkFolder(folder: string): void {
+  let nearest = path.resolve(folder);
+  while (!fs.existsSync(nearest)) nearest = path.dirname(nearest);
+  // What ends in "/." is there only where it is a folder.
+  explained("write", folder, () => fs.accessSync(`${nearest}/.`, fs.constants.W_OK));
 }
 
 function temporaryBeside(target: string): string {

@@ -135,7 +135,11 @@ describe("on the command line", () => {
     const written: string[] = [];
     vi.spyOn(process.stdout, "write").mockImplementation((text) => written.push(String(text)) > 0);
     try {
-      await analyze("--figure", "line-integral", "--out", folder);
+      const said = vi.spyOn(process.stderr, "write").mockReturnValue(true);
+      await analyze("--figure", "line-integral", "--out", folder, "--times", "9", "--columns", "3");
+      expect(said.mock.calls).toEqual([
+        ["--columns changed nothing: no figure that was drawn (line-integral) takes it\n"],
+      ]);
       const files = ["svg", "png", "csv", "json"].map((kind) => path.join(folder, `line-integral.${kind}`));
       expect(written.join("")).toBe(`${files.join("\n")}\n`);
       for (const file of files) expect(fs.statSync(file).size).toBeGreaterThan(1000);

@@ -173,5 +173,7 @@ test("another system has its own names, which stderr says", async () => {
 test("mistakes", async () => {
   await expect(perform(exportCommand(), at("ddgm"))).rejects.toThrow("add --state-dict");
   await expect(exported("dgm")).rejects.toThrow('does not exist: did you mean "ddgm"?');
+  const below = path.join(at("ddgm"), "config.yaml", "x.pt");
+  await expect(exported("ddgm", "--out", below)).rejects.toThrow("(ENOTDIR): a part of the path is a file");
   await expect(exported("ddgm", "--checkpoint", "3")).rejects.toThrow("no checkpoint of step 3");
 });

@@ -69,6 +69,13 @@ test("the metric accuracy counts what the network gets right, before it has lear
   expect(summary).toMatch(/^\d\.\d{4} \+- \d\.\d{4} of the classes are right/);
 });
 
+test.each(["steps", "passes"])("of the metric accuracy there are no --%s", async (option) => {
+  const trained = openAnyTrained(run, request);
+  await expect(metricNamed("accuracy")(trained, { seed: 0, [option]: 0 })).rejects.toThrow(
+    `expected no --${option} for the metric accuracy, which draws nothing: leave it out`,
+  );
+});
+
 test("a diffusion model is expected elsewhere, in one line", async () => {
   const said = `expected the run of a diffusion model, got ${run}, a classifier`;
   expect(() => openTrained(run, request)).toThrow(said);

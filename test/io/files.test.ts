@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { UserError } from "../../src/errors.js";
 import {
   AppendOnlyFile,
+  checkFolder,
   makeFolder,
   removeLeftovers,
   writeChunksAtomic,
@@ -259,5 +260,25 @@ describe("AppendOnlyFile", () => {
     log.close();
     expect(fs.readFileSync(file, "utf8")).toBe("first;third;");
     expect(() => log.append(Buffer.from("x"))).toThrow("is closed");
+  });
+});
+
+describe("a file in the place of a folder", () => {
+  test("is one line, whether the folder is made or looked for", () => {
+    const file = path.join(folder, "file");
+    fs.writeFileSync(file, "");
+    expect(() => makeFolder(file)).toThrow(
+      `cannot write ${file} (EEXIST): a file of that name is where a folder is needed`,
+    );
+    for (const place of [file, path.join(file, "below"), path.join(file, "far", "below")])
+      expect(() => checkFolder(place)).toThrow(
+        `cannot write ${place} (ENOTDIR): a part of the path is a file`,
+      );
+  });
+
+  test("what can be made is not made", () => {
+    checkFolder(path.join(folder, "new", "one"));
+    checkFolder(folder);
+    expect(fs.readdirSync(folder)).toEqual([]);
   });
 });
