@@ -21,6 +21,8 @@ interface Evaluation extends EvaluationDocument {
   /** T of the bound; 0 for continuous time. */
   readonly steps?: number;
   readonly passes: number;
+  /** Of the Monte-Carlo draws; 0 is the usual one. */
+  readonly seed?: number;
   readonly ema: boolean;
   readonly precision: string;
   readonly data?: Comparable;
@@ -190,7 +192,7 @@ function statusOf(run: Run, { failed, done }: { readonly failed: boolean; readon
   return done ? "finished" : "interrupted";
 }
 
-/** On test images before others, of the newest step, from the most passes over the most images: the first one counts. */
+/** On test images before others, of the newest step, from the most passes over the most images, of the usual seed: the first one counts. */
 function readEvaluations(run: Run): readonly Evaluation[] {
   const splits = ["test", "validation", "train"];
   return (evaluationDocuments(run) as readonly Evaluation[])
@@ -199,7 +201,8 @@ function readEvaluations(run: Run): readonly Evaluation[] {
       (a, b) =>
         splits.indexOf(a.split) - splits.indexOf(b.split) ||
         b.step - a.step ||
-        b.images * b.passes - a.images * a.passes,
+        b.images * b.passes - a.images * a.passes ||
+        (a.seed ?? 0) - (b.seed ?? 0),
     );
 }
 

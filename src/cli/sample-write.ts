@@ -4,6 +4,7 @@ import path from "node:path";
 import { firstImages, stateLabels, trajectoryGrid, wayOf } from "../analysis/trajectories.js";
 import type { Drawn, Trajectory } from "../experiment/drawing.js";
 import { changesOf, type Trained } from "../experiment/trained.js";
+import { precisionOf } from "../experiment/unusual.js";
 import { channelsLast, makeFolder, writeFileAtomic, writeNpz } from "../io/index.js";
 import {
   animatedGif,
@@ -29,14 +30,16 @@ export interface Written extends Drawn {
 
 /** Where files go, without their extension: in the run's folder a name that says how they were made. */
 function baseOf(
-  trained: Pick<Trained, "run" | "step" | "changes">,
+  trained: Pick<Trained, "run" | "own" | "machine" | "step" | "changes">,
   options: SampleCommandOptions,
-  { sampler, steps, seed }: SampleSettings,
+  { count, sampler, steps, seed }: SampleSettings,
 ): string {
   if (options.out !== undefined) return options.out;
   const named = (label: string, value: string | number | undefined) =>
     value === undefined ? [] : [`${label}${value}`];
-  const { run, step } = trained;
+  const { run, own, machine, step } = trained;
+  const { precision } = machine;
+  const unusualCount = options.count === undefined || count === own.sample.count ? undefined : count;
   const parts = [
     `step${step}`,
     ...(options.weights === "raw" ? ["raw"] : []),
@@ -49,14 +52,24 @@ function baseOf(
     ...named("latents-", options.latents && path.parse(options.latents).name),
     ...named("reconstruct-", options.reconstruct),
     ...changesOf(trained).name,
-    ...[sampler, `T${steps}`, `seed${seed}`],
+    ...(precision === precisionOf(own) ? [] : [precision]),
+    ...[sampler, `T${steps}`, ...named("n", unusualCount), `seed${seed}`],
   ];
   return path.join(run.paths.samples, parts.join("-"));
 }
 
+/** The folders that files go to. */
+export function foldersOf(
+  trained: Parameters<typeof baseOf>[0],
+  { options, settings }: { readonly options: SampleCommandOptions; readonly settings: SampleSettings },
+): readonly string[] {
+  const { pngDir } = options;
+  return [path.dirname(baseOf(trained, options, settings)), ...(pngDir === undefined ? [] : [pngDir])];
+}
+
 /** Writes what was asked for; the files, in the order in which they were written. */
 export async function writeSamples(
-  trained: Pick<Trained, "run" | "step" | "changes" | "config" | "system">,
+  trained: Pick<Trained, "run" | "own" | "machine" | "step" | "changes" | "config" | "system">,
   { pixels, originals, trajectory, latents }: Written,
   { options, settings }: { readonly options: SampleCommandOptions; readonly settings: SampleSettings },
 ): Promise<string[]> {

@@ -11,6 +11,7 @@ import { imagesAtOnce } from "../experiment/images-at-once.js";
 import { leadBack } from "../experiment/lead-back.js";
 import { ensureStart } from "../experiment/start-file.js";
 import { openTrained, type Trained } from "../experiment/trained.js";
+import { checkFolder } from "../io/index.js";
 import { ColdWalk } from "../systems/cold-walk.js";
 import { VariationalColdDiffusion } from "../systems/vcd.js";
 import { Streams } from "../torch/index.js";
@@ -26,7 +27,7 @@ import {
   settingsOf,
   sharedBy,
 } from "./sample-options.js";
-import { type Written, writeSamples } from "./sample-write.js";
+import { foldersOf, type Written, writeSamples } from "./sample-write.js";
 
 /** States of trajectories, with which the images predicted from them are shown. */
 const TRAJECTORY_STATES = 10;
@@ -72,7 +73,7 @@ export function sampleCommand(): Command {
     )
     .option(
       "--threshold <P>",
-      "clamp predicted images at this percentile of their absolute values, and rescale",
+      "clamp predicted images at this percentile of their absolute values, in percent (1 to 100, as in 99.5), and rescale",
       percentile,
     )
     .option("--grid", "one PNG with all of them (the default)")
@@ -156,6 +157,7 @@ async function sample(dir: string, options: SampleCommandOptions): Promise<void>
     await profile({ trained, options, settings, latents });
     return;
   }
+  for (const folder of foldersOf(trained, { options, settings })) checkFolder(folder);
   const stop = interruptible();
   const progress = createProgress({ total: count * settings.steps, unit: "image steps", label: "sample" });
   const start = performance.now();

@@ -16,6 +16,8 @@ export interface Result {
   readonly setting: Setting;
   readonly step: number;
   readonly passes: number;
+  /** Of its seed, batch size, schedule and what was changed of the model: how many are not the usual ones. */
+  readonly oddities: number;
   readonly bitsPerDim: Estimate;
   readonly terms: Readonly<Record<string, number>>;
 }
@@ -32,11 +34,12 @@ export interface Source {
 export function readSource(dir: string, metric: string): Source {
   const run = openRun(dir);
   const { metrics } = run.paths;
+  const config = runConfig(run);
   const results = evaluationDocuments(run)
     .filter((document) => document.metric === metric)
-    .map(readResult);
+    .map((document) => readResult(document, config));
   const records = fs.existsSync(metrics) ? readMetrics(run) : [];
-  return { run, config: runConfig(run), records, results };
+  return { run, config, records, results };
 }
 
 /** Facts that a result is measured by, in the order in which they are told, and how `evaluate` is asked for them. */
@@ -54,8 +57,8 @@ const facts: Readonly<Record<string, (value: unknown) => string>> = {
   atol: (atol) => ` --atol ${atol}`,
 };
 
-/** What a document of bits/dim says. */
-export function readResult(document: EvaluationDocument): Result {
+/** What a document of bits/dim says, of a run of this config. */
+export function readResult(document: EvaluationDocument, config?: Config): Result {
   const {
     data,
     bitsPerDim,
@@ -72,9 +75,23 @@ export function readResult(document: EvaluationDocument): Result {
     setting: { ...Object.fromEntries(known), data: data?.name ?? "?", fingerprint: data?.fingerprint ?? "?" },
     step: Number(document.step),
     passes: Number(document.passes ?? 1),
+    oddities: odditiesOf(document, config?.evaluate.batchSize),
     bitsPerDim,
     terms: Object.fromEntries(Object.entries(terms).map(([name, { mean }]) => [name, mean])),
   };
+}
+
+function odditiesOf(
+  { seed = 0, batchSize, schedule, changes }: EvaluationDocument,
+  usual = batchSize,
+): number {
+  const odd = [seed !== 0, (batchSize ?? usual) !== usual, schedule !== undefined, changes !== undefined];
+  return odd.filter(Boolean).length;
+}
+
+/** Whether a result has the precision that its run asks for; of `auto`, the one of processors that have it. */
+function hasOwnPrecision({ precision: own }: Config, { precision }: Setting): boolean {
+  return precision === (own === "auto" ? "bfloat16" : own);
 }
 
 /** Without the name of the data: the same images are the same under any. */
@@ -86,16 +103,18 @@ export function isIn(setting: Setting): (result: Result) => boolean {
   return (result) => keyOf(result.setting) === key;
 }
 
-/** That of a run which counts in this setting: of the newest step, from the most passes. */
+/** That of a run which counts in this setting: of the newest step, measured as usual, from the most passes. */
 export function countingResult<R extends Result>(results: readonly R[], setting: Setting): R | undefined {
-  return results.filter(isIn(setting)).sort((a, b) => b.step - a.step || b.passes - a.passes)[0];
+  return results
+    .filter(isIn(setting))
+    .sort((a, b) => b.step - a.step || a.oddities - b.oddities || b.passes - a.passes)[0];
 }
 
 /**
- * The setting that most runs have results in, then by split, averaged weights and number of images, with the runs that
- * lack it; undefined where there are no results.
+ * The setting that most runs have results in, then by split, averaged weights, number of images and the precision of most
+ * runs, with the runs that lack it; undefined where there are no results.
  */
-export function settingOfMost<S extends Pick<Source, "results">>(
+export function settingOfMost<S extends Pick<Source, "results"> & Partial<Pick<Source, "config">>>(
   sources: readonly S[],
   wanted: Setting = {},
 ): { readonly setting: Setting; readonly without: readonly S[] } | undefined {
@@ -108,13 +127,18 @@ export function settingOfMost<S extends Pick<Source, "results">>(
     sources.filter(({ results }) => !results.some(({ setting }) => keyOf(setting) === key));
   const splits = ["test", "validation", "train"];
   const [best] = [...settings]
-    .map(([key, setting]) => ({ setting, without: lacking(key) }))
+    .map(([key, setting]) => ({
+      setting,
+      without: lacking(key),
+      own: sources.filter(({ config }) => config && hasOwnPrecision(config, setting)).length,
+    }))
     .sort(
       (a, b) =>
         a.without.length - b.without.length ||
         splits.indexOf(String(a.setting.split)) - splits.indexOf(String(b.setting.split)) ||
         Number(b.setting.ema) - Number(a.setting.ema) ||
         Number(b.setting.images) - Number(a.setting.images) ||
+        b.own - a.own ||
         Number(a.setting.steps) - Number(b.setting.steps),
     );
   return best;

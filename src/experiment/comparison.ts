@@ -76,8 +76,8 @@ export interface Comparison {
 
 /**
  * Groups the runs in `dirs` and tests each group against the baseline. Of every run that result counts which is
- * measured as those of the others are, of the newest step, from the most passes. Runs of a kind that has no such results
- * are left out.
+ * measured as those of the others are, of the newest step, with the usual seed, batch size and schedule, from the most
+ * passes. Runs of a kind that has no such results are left out.
  *
  * @throws UserError where results are missing (with the commands that make them) or were measured on different images,
  *   where two runs of a group have the same seed, and for a baseline that is no group

@@ -42,7 +42,7 @@ export function listed(names: readonly string[]): string {
  */
 export function checkParameters(
   system: ImageModel,
-  tensors: GivenTensors,
+  tensors: ReadonlyMap<string, Pick<StoredTensor, "shape">>,
   { where, remedy }: { readonly where: string; readonly remedy: string },
 ): void {
   const known = new Map(system.namedParameters());

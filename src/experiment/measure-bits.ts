@@ -38,7 +38,7 @@ export async function bitsMeasurement(trained: Trained, request: MeasureRequest)
   const subject = await subjectOf(trained, request, {
     metric: "bpd",
     dequantisation: system.dequantisation ?? "none",
-    precision: system.boundPrecision,
+    precision: () => system.boundPrecision,
   });
   const { name, facts, machine, passes, steps, words } = subject;
   // The maps of a bound may be float32 in any precision.

@@ -53,7 +53,7 @@ export async function flowMeasurement(trained: Trained, request: MeasureRequest)
     metric: "nll",
     dequantisation,
     // The solver would take the rounding of bfloat16 for the flow's own curvature.
-    precision: config.precision === "bfloat16" ? "bfloat16" : "float32",
+    precision: ({ precision }) => (precision === "bfloat16" ? "bfloat16" : "float32"),
     draws: settings.importance,
     options,
     variant: variantOf(settings),

@@ -25,6 +25,7 @@ import {
 import { samplingOf } from "./sampling.js";
 import { ensureStart } from "./start-file.js";
 import { changesOf, type Trained } from "./trained.js";
+import { precisionOf, unusual } from "./unusual.js";
 import { cutInPieces, type Piece, type PieceOptions } from "./work.js";
 
 /** Images drawn at a time, as `sample` does: the same seed gives the same images there. */
@@ -71,6 +72,10 @@ export async function qualityMeasurement(
   const name = [
     ...["quality", String(step).padStart(8, "0"), ema ? "ema" : "raw", sampler, `T${steps}`],
     ...[`${samples}`, `seed${seed}`, ...changes.name],
+    ...unusual(
+      { seed: 0, precision: machine.precision, batchSize },
+      { precision: precisionOf(trained.own), batchSize: usualBatch },
+    ),
   ].join("-");
   const files = new DrawnSamples({
     folder: path.join(run.paths.evaluation, `${name}.samples`),

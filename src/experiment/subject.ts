@@ -10,9 +10,11 @@ import {
 import { UserError } from "../errors.js";
 import { type FloatDtype, Streams, torchVersion } from "../torch/index.js";
 import type { JsonObject } from "./checkpoint-files.js";
+import type { Config } from "./config.js";
 import { evaluationPass, openSplit, readBatch } from "./experiment.js";
 import type { Measurement, MeasureRequest } from "./metric.js";
 import { changesOf, type Trained } from "./trained.js";
+import { precisionOf, unusual } from "./unusual.js";
 
 export interface Subject extends Pick<Measurement, "name" | "facts" | "machine"> {
   readonly source: ImageSource;
@@ -32,8 +34,8 @@ export interface Subject extends Pick<Measurement, "name" | "facts" | "machine">
 export interface Peculiar {
   readonly metric: string;
   readonly dequantisation: string;
-  /** Where it is not the machine's. */
-  readonly precision?: FloatDtype | undefined;
+  /** That of a run with this config, where it is not the machine's. */
+  precision?(config: Config): FloatDtype | undefined;
   /** Independent draws of every image, where they are not the passes of the bound. */
   readonly draws?: number;
   /** What else the numbers depend on. */
@@ -54,7 +56,7 @@ export async function subjectOf(
   request: MeasureRequest,
   peculiar: Peculiar,
 ): Promise<Subject> {
-  const { config, run, step, ema, system } = trained;
+  const { config, own, run, step, ema, system } = trained;
   const { schedule } = request;
   if (schedule !== undefined) {
     if (!isDiffusion(system) || !hasReplaceableSchedule(system))
@@ -65,7 +67,10 @@ export async function subjectOf(
   }
   const { metric, dequantisation, options = {}, variant = [] } = peculiar;
   const { seed } = request;
-  const machine = { ...trained.machine, precision: peculiar.precision ?? trained.machine.precision };
+  const machine = {
+    ...trained.machine,
+    precision: peculiar.precision?.(config) ?? trained.machine.precision,
+  };
   const split = request.split ?? config.data.evaluationSplit;
   const source = peculiar.source ?? (await openSplit(config, split));
   const images = Math.min(request.images ?? config.evaluate.images ?? source.length, source.length);
@@ -95,6 +100,13 @@ export async function subjectOf(
     ...(schedule === undefined ? [] : [`schedule-${schedule}`]),
     ...variant,
     ...changes.name,
+    ...unusual(
+      { seed, precision, batchSize },
+      {
+        precision: peculiar.precision?.(own) ?? precisionOf(own),
+        batchSize: own.evaluate.batchSize,
+      },
+    ),
     `${images}x${peculiar.draws ?? passes}`,
   ];
   return {

@@ -5,6 +5,7 @@ import { loadTensors } from "../torch/index.js";
 import { type Checkpoint, newestWholeCheckpoint, openCheckpoint } from "./checkpoint-files.js";
 import { type Config, configSchema } from "./config.js";
 import { buildModel, type Machine, prepareMachine } from "./experiment.js";
+import { checkParameters } from "./given-run.js";
 import { loadConfig } from "./load-config.js";
 import { type OpenedRun, openRun } from "./run-folder.js";
 import { restoreStart } from "./start-file.js";
@@ -12,6 +13,8 @@ import { restoreStart } from "./start-file.js";
 export interface Trained<S extends ImageModel = DiffusionSystem> {
   readonly run: OpenedRun;
   readonly config: Config;
+  /** The run's own, without what was asked otherwise this time. */
+  readonly own: Config;
   readonly machine: Machine;
   readonly system: S;
   /** Steps that the weights were trained for. */
@@ -103,12 +106,17 @@ export function openAnyTrained(dir: string, request: TrainedRequest): Trained<Im
       `expected ${stem}.safetensors in checkpoint ${checkpoint.step} of ${dir}, found none`,
     );
   const { tensors } = loadTensors(file);
+  checkParameters(system, tensors, {
+    where: `the weights of step ${checkpoint.step} of ${dir}`,
+    remedy: `restore ${run.paths.config}`,
+  });
   system.load(tensors, { dtype: "float32", device: machine.device });
   for (const tensor of tensors.values()) tensor.dispose();
   restoreStart(run, system);
   return {
     run,
     config,
+    own: runConfig(run),
     machine,
     system,
     step: checkpoint.step,
@@ -133,6 +141,10 @@ function choose(
 ): { checkpoint: Checkpoint; warnings: readonly string[] } {
   if (step !== undefined) return { checkpoint: openCheckpoint(run, step), warnings: [] };
   const { checkpoint, warnings } = newestWholeCheckpoint(run);
+  if (!checkpoint && warnings.length > 0)
+    throw new UserError(
+      `expected a whole checkpoint in ${run.paths.checkpoints}, found damaged ones only: ${warnings.map((warning) => warning.replace(/; use an earlier checkpoint$/, "")).join("; ")}`,
+    );
   if (!checkpoint)
     throw new UserError(
       `expected a whole checkpoint in ${run.paths.checkpoints}, found none: train the run first`,

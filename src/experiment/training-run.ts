@@ -10,6 +10,7 @@ import { loadTensors, Streams, scope, torchVersion, toStored } from "../torch/in
 import { type Checkpoint, newestWholeCheckpoint, writeCheckpoint } from "./checkpoint-files.js";
 import type { Config } from "./config.js";
 import { buildModel, type Machine, openSplit, prepareMachine } from "./experiment.js";
+import { checkParameters } from "./given-run.js";
 import { Journal, readMetrics } from "./journal.js";
 import { stringifyConfig } from "./load-config.js";
 import { boundOnTheWay, checkOnTheWay, type OnTheWay, samplesOnTheWay } from "./on-the-way.js";
@@ -252,7 +253,12 @@ class Training {
         );
       return loadTensors(file).tensors;
     };
-    this.#trainer.restore(step, { weights: read("weights"), ema: read("ema"), optimiser: read("optimiser") });
+    const weights = read("weights");
+    checkParameters(this.#trainer.system, weights, {
+      where: `the weights of step ${step} of ${this.#run.dir}`,
+      remedy: `restore ${this.#run.paths.config}`,
+    });
+    this.#trainer.restore(step, { weights, ema: read("ema"), optimiser: read("optimiser") });
     const { threads, precision } = this.#machine;
     for (const [what, now] of Object.entries({ threads, precision, data: this.#source.fingerprint }))
       if (state[what] !== undefined && state[what] !== now)

@@ -79,7 +79,7 @@ function lasting({ seconds, provenance, ...rest }: Record<string, unknown>): Rec
 test("an evaluation that was stopped, killed, torn and cut in shards gives the document of one that was not", async () => {
   const request = ["evaluate", run, "--batch-size", "1", "--passes", "20", "--seed", "9"];
   const folder = path.join(run, "evaluation");
-  const stem = path.join(folder, `bpd-test-00000012-ema-${testImages}x20`);
+  const stem = path.join(folder, `bpd-test-00000012-ema-seed9-batch1-${testImages}x20`);
   const lines = (part: string) =>
     fs.existsSync(part) ? fs.readFileSync(part, "utf8").split("\n").length - 1 : 0;
   const whole = lasting(await document(...request));
@@ -126,13 +126,20 @@ test("the seed decides the number; split, steps, weights and checkpoint are what
   const first = await value("--seed", "5");
   expect(await value("--seed", "5")).toEqual(first);
   expect(await value("--seed", "6")).not.toEqual(first);
+  await value("--set", "precision=bfloat16", "--batch-size", "12");
+  await value();
   const other = await document(
     ...["evaluate", run, "--split", "train", "--steps", "4"],
     ...["--weights", "raw", "--checkpoint", "5"],
   );
   expect(other).toMatchObject({ split: "train", steps: 4, ema: false, step: 5, images: 40 });
   const names = fs.readdirSync(path.join(run, "evaluation"));
-  expect(names).toContain(`bpd-test-00000012-ema-${testImages}x1.json`);
+  const ofTest = names.filter((name) => name.endsWith(`-${testImages}x1.json`)).sort();
+  expect(ofTest).toEqual(
+    ["", "bfloat16-batch12-", "seed5-", "seed6-"].map(
+      (odd) => `bpd-test-00000012-ema-${odd}${testImages}x1.json`,
+    ),
+  );
   expect(names).toContain("bpd-train-00000005-raw-T4-40x1.json");
 });
 
@@ -224,6 +231,8 @@ test("mistakes are one line and a non-zero exit code", async () => {
     [["evaluate", run, "--set", "device=gpu"], /expected device auto, cpu, cuda or cuda:N, got "gpu"/],
     [["sample", run, "--sampler", "dimm"], /expected a sampler, got "dimm".*ddim/],
     [["sample", run, "--class", "3"], /expected a class from 0 to 2, got 3/],
+    [["analyze", run, "--out", config], /cannot write .*tiny\.yaml \(ENOTDIR\)/],
+    [["train", config, "--dry-run", "--profile"], /expected one of --dry-run and --profile, got both/],
     [["sample", run, "-n", "many"], /expected a whole number from 1/],
     [["train", config, "--set", "model.schedule.kind=linea"], /must be one of/],
     [["train", config, "--set", "model.scheduleGradient=minimum-variance", "--dry-run"], /monotone-paper/],

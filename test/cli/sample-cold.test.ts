@@ -5,6 +5,7 @@ import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { sampleCommand } from "../../src/cli/sample.js";
 import { readLatents, writeLatents } from "../../src/cli/sample-latents.js";
+import { percentile } from "../../src/cli/sample-options.js";
 import { UserError } from "../../src/errors.js";
 import { openSplit } from "../../src/experiment/experiment.js";
 import { imagePicture } from "../../src/plot/index.js";
@@ -158,9 +159,9 @@ describe("what samples share", () => {
 
 describe("files are named by what was asked for", () => {
   test.each([
-    ["vcd", ["--jump", "2"], "step30-jump2-ancestral-T2-seed0.png"],
-    ["heat", ["--shared", "start"], "step30-shared-start-ancestral-T3-seed0.png"],
-    ["vcd", ["--reconstruct", "train"], "step30-reconstruct-train-ancestral-T3-seed0.png"],
+    ["vcd", ["--jump", "2"], "step30-jump2-ancestral-T2-n1-seed0.png"],
+    ["heat", ["--shared", "start"], "step30-shared-start-ancestral-T3-n1-seed0.png"],
+    ["vcd", ["--reconstruct", "train"], "step30-reconstruct-train-ancestral-T3-n1-seed0.png"],
   ] as const)("%s %j", async (run, args, name) => {
     const { stdout } = await perform(sampleCommand(), runs.run(run), "-n", "1", ...args);
     expect(stdout).toBe(`${path.join(runs.at(run), "samples", name)}\n`);
@@ -197,6 +198,11 @@ describe("what does not go together is refused in one line, and leaves nothing",
     ["vdm", "--shared both", "expected a model of degradations (cold, vcd) for --shared, got vdm"],
     ["vdm", "--reconstruct test", "expected a model of degradations (cold, vcd) for --reconstruct, got vdm"],
     ["vdm", "--sequence --sampler ode", "expected a sampler of steps with --sequence, got ode: leave one"],
+    [
+      "heat",
+      "-n 2000000000",
+      "expected at most 67108864 images of 1x8x8 at a time, got 2000000000: draw them",
+    ],
   ] as const satisfies readonly (readonly [RunName, string, string])[])(
     "%s %s",
     async (run, args, message) => {
@@ -210,4 +216,22 @@ describe("what does not go together is refused in one line, and leaves nothing",
       expect(fs.readdirSync(runs.folder).filter((name) => name.startsWith("refused"))).toEqual([]);
     },
   );
+});
+
+test("a file in the place of a folder is refused before anything is drawn", async () => {
+  const file = runs.at("vcd.yaml");
+  for (const where of [
+    ["--out", path.join(runs.at("vcd.yaml"), "x")],
+    ["--png-dir", file],
+  ]) {
+    const drawn = perform(sampleCommand(), runs.run("vcd"), "-n", "1", ...where);
+    await expect(drawn).rejects.toThrow(`cannot write ${file} (ENOTDIR): a part of the path is a file`);
+  }
+});
+
+test("a percentile is in percent", () => {
+  expect(["99.5", "1", "100"].map(percentile)).toEqual([99.5, 1, 100]);
+  expect(() => percentile("0.995")).toThrow("99.5 is meant, not 0.995");
+  for (const text of ["0", "101", "-1", "most"])
+    expect(() => percentile(text)).toThrow("expected a percentile in percent, 1 to 100");
 });

@@ -254,3 +254,22 @@ test("the same seed twice, an unknown baseline, a torn file and a folder that is
   fs.writeFileSync(path.join(one, "evaluation/torn.json"), '{"metric": "b');
   expect(() => compare([one, other])).toThrow(/torn\.json: expected a JSON document/);
 });
+
+test("of alike results the usual one counts: by seed, batch size and schedule, and by the run's precision", () => {
+  const config = { evaluate: { batchSize: 16 } };
+  const odd = [
+    result(9, { batchSize: 16, seed: 5 }),
+    result(9, { batchSize: 2, seed: 0, passes: 3 }),
+    result(9, { batchSize: 16, seed: 0, schedule: "mean" }),
+    result(7, { precision: "bfloat16", batchSize: 16, seed: 0 }),
+  ];
+  const usual = result(3, { batchSize: 16, seed: 0 });
+  const means = (...dirs: string[]) =>
+    compare(dirs).groups.flatMap(({ runs }) => runs.map((run) => run.bitsPerDim.mean));
+  const asked = { config: { ...config, precision: "float32" }, results: [...odd, usual] };
+  const [one, two] = [makeRun("a", asked), makeRun("b", { ...asked, seed: 2 })];
+  expect(means(one, two)).toEqual([3, 3]);
+  // What all have comes before what is usual.
+  const other = makeRun("c", { ...asked, seed: 3, results: odd.slice(-1) });
+  expect(means(one, two, other)).toEqual([7, 7, 7]);
+});

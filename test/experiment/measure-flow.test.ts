@@ -56,6 +56,7 @@ function trained(system: object): Trained {
   const machine = { device: "cpu", precision: "float32", threads: 1 };
   return {
     config,
+    own: config,
     machine,
     system,
     run: { name: "toy" },
@@ -151,7 +152,7 @@ test("uniform noise costs log2(V / 2) = 7 bits, whatever K where the density is 
   const { result, document, name } = await measure({ dequantisation: "uniform", importance: 3 });
   expect(result.bitsPerDim.mean).toBeCloseTo(mean, 2);
   expect(document).toMatchObject({ importance: 3, draws: 15, data: { dequantisation: "uniform" } });
-  expect(name).toBe("nll-test-00000003-ema-uniform-5x3");
+  expect(name).toBe("nll-test-00000003-ema-uniform-seed4-5x3");
 });
 
 test("all samples of an image share what the flow is conditioned on, and batches do not", async () => {
