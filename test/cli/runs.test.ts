@@ -118,7 +118,8 @@ test("a run is running, finished, interrupted, failed or unreadable", async () =
 test("--rank sorts by the result of the newest step on test images", async () => {
   makeRun("worse", { evaluations: [evaluation(3.5), evaluation(1, { split: "train" })] });
   makeRun("none", {});
-  makeRun("better", { evaluations: [evaluation(3.1), evaluation(2, { step: 50 })] });
+  const another = evaluation(9, { seed: 5 });
+  makeRun("better", { evaluations: [another, evaluation(3.1, { seed: 0 }), evaluation(2, { step: 50 })] });
   const ranked = await listed("--rank");
   expect(ranked.map(({ name, rank }: { name: string; rank?: number }) => [name, rank])).toEqual([
     ["0003-better", 1],
